@@ -1,0 +1,186 @@
+"""The search space: a ConfigSpace, and the fixed encoding in which a surrogate sees its configurations.
+
+H = number of encoded columns. Columns of the vocabulary come first, always all of them and in
+physical units, so that a configuration means the same to a surrogate whatever space it was drawn
+from; hyperparameters outside the vocabulary add columns of their own behind them.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ConfigSpace import (
+    Categorical,
+    Configuration,
+    ConfigurationSpace,
+    EqualsCondition,
+    Float,
+    OrdinalHyperparameter,
+)
+from ConfigSpace.hyperparameters import CategoricalHyperparameter
+from ConfigSpace.hyperparameters.hyperparameter import Hyperparameter
+from ConfigSpace.util import get_one_exchange_neighbourhood
+from numpy.typing import NDArray
+
+from fms_hub.errors import SpaceError
+from fms_hub.records import Value
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one known hyperparameter becomes one number, about 0 at `low` and 1 at `high`."""
+
+    low: float
+    high: float
+    absent: float
+    log: bool = False
+
+    def encode(self, value: float) -> float:
+        """Scale a physical value; outside the range it goes on linearly."""
+        if self.log:
+            floor = self.low * 1e-3
+            return math.log(max(value, floor) / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+
+VOCABULARY: Mapping[str, Column] = {
+    "learning_rate": Column(1e-5, 1e-1, 1e-3, log=True),
+    "weight_decay": Column(1e-6, 1e-1, 1e-2, log=True),
+    "momentum": Column(0.0, 1.0, 0.9),
+    "batch_size": Column(8, 512, 64, log=True),
+    "dropout": Column(0.0, 0.5, 0.0),
+    "label_smoothing": Column(0.0, 0.3, 0.0),
+    "layer_decay": Column(0.5, 1.0, 1.0),
+    "frozen": Column(0.0, 1.0, 0.0),
+    "augmentation": Column(0.0, 1.0, 0.0),
+}
+OPTIMIZERS = ("adamw", "sgd")
+
+
+def default_space() -> ConfigurationSpace:
+    """Hyperparameters of the paper (Mehta et al. 2024, section 4) and those that fine-tuning adds.
+
+    Returns:
+        dropout, batch size, learning rate, momentum and weight decay; optimiser (momentum only with
+        SGD), label smoothing, layer-wise learning-rate decay, frozen fraction, augmentation strength.
+    """
+    space = ConfigurationSpace()
+    optimizer = Categorical("optimizer", list(OPTIMIZERS), default="adamw")
+    momentum = Float("momentum", (0.0, 0.99), default=0.9)
+    space.add(
+        optimizer,
+        momentum,
+        Float("learning_rate", (1e-5, 1e-1), log=True, default=1e-3),
+        Float("weight_decay", (1e-6, 1e-1), log=True, default=1e-2),
+        OrdinalHyperparameter("batch_size", [16, 32, 64, 128], default_value=32),
+        Float("dropout", (0.0, 0.5), default=0.0),
+        Float("label_smoothing", (0.0, 0.2), default=0.0),
+        Float("layer_decay", (0.5, 1.0), default=1.0),
+        OrdinalHyperparameter("frozen", [0.0, 0.25, 0.5, 0.75, 1.0], default_value=0.0),
+        OrdinalHyperparameter("augmentation", [0.0, 0.25, 0.5, 0.75, 1.0], default_value=0.0),
+    )
+    space.add(EqualsCondition(momentum, optimizer, "sgd"))
+    return space
+
+
+class Space:
+    """A ConfigSpace that is sampled with explicit seeds and encoded for the surrogate.
+
+    Args:
+        configspace: any ConfigSpace; None means `default_space()`. It is copied.
+
+    Raises:
+        SpaceError: the space has no hyperparameter.
+    """
+
+    def __init__(self, configspace: ConfigurationSpace | None = None) -> None:
+        self._space = copy.deepcopy(configspace) if configspace is not None else default_space()
+        if not isinstance(self._space, ConfigurationSpace):
+            found = type(configspace).__name__
+            raise SpaceError(f"a search space is a ConfigSpace.ConfigurationSpace, found {found}.")
+        if len(self._space) == 0:
+            raise SpaceError("the search space has no hyperparameter; add at least one, or leave space=None.")
+        self._unknown = tuple(name for name in sorted(self._space) if name not in (*VOCABULARY, "optimizer"))
+        columns = [*VOCABULARY, "optimizer=sgd"]
+        for name in self._unknown:
+            columns += _column_names(self._space[name])
+        self.columns: tuple[str, ...] = tuple(columns)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Hyperparameters outside the vocabulary: encoded by their range, new to any surrogate."""
+        return self._unknown
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the serialised space, first 16 hexadecimal digits."""
+        text = json.dumps(self._space.to_serialized_dict(), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def default(self) -> dict[str, Value]:
+        """The space's default configuration."""
+        return _plain(self._space.get_default_configuration())
+
+    def sample(self, n: int, seed: int) -> list[dict[str, Value]]:
+        """Draw ``n`` configurations uniformly from the space's own distributions."""
+        if n == 0:
+            return []
+        self._space.seed(seed)
+        drawn = self._space.sample_configuration(n) if n > 1 else [self._space.sample_configuration()]
+        return [_plain(configuration) for configuration in drawn]
+
+    def neighbours(self, values: Mapping[str, Value], n: int, seed: int) -> list[dict[str, Value]]:
+        """Up to ``n`` configurations that differ from ``values`` in one hyperparameter."""
+        centre = Configuration(self._space, values=dict(values))
+        near = get_one_exchange_neighbourhood(centre, seed=seed, num_neighbors=4, stdev=0.15)
+        found: list[dict[str, Value]] = []
+        for configuration in near:
+            if len(found) == n:
+                break
+            found.append(_plain(configuration))
+        return found
+
+    def encode(self, configurations: Sequence[Mapping[str, Value]]) -> NDArray[np.float64]:
+        """Encode configurations, shape (n, H); inactive and absent hyperparameters take their neutral value."""
+        rows = np.empty((len(configurations), len(self.columns)))
+        for row, values in zip(rows, configurations, strict=True):
+            row[:] = self._encode_one(values)
+        return rows
+
+    def _encode_one(self, values: Mapping[str, Value]) -> list[float]:
+        numbers = [c.encode(float(values.get(name, c.absent))) for name, c in VOCABULARY.items()]
+        numbers.append(float(values.get("optimizer", "adamw") == "sgd"))
+        for name in self._unknown:
+            numbers += _encode_unknown(self._space[name], values.get(name))
+        return numbers
+
+
+def _column_names(hyperparameter: Hyperparameter) -> list[str]:
+    if isinstance(hyperparameter, CategoricalHyperparameter):
+        return [f"{hyperparameter.name}={choice}" for choice in hyperparameter.choices]
+    return [hyperparameter.name]
+
+
+def _encode_unknown(hyperparameter: Hyperparameter, value: Value | None) -> list[float]:
+    """One number in [0, 1] for ordered values, one-hot for choices, the middle or zeros if inactive."""
+    if isinstance(hyperparameter, CategoricalHyperparameter):
+        return [float(value is not None and choice == value) for choice in hyperparameter.choices]
+    if value is None:
+        return [0.5]
+    if isinstance(hyperparameter, OrdinalHyperparameter):
+        return [hyperparameter.sequence.index(value) / max(len(hyperparameter.sequence) - 1, 1)]
+    return [float(hyperparameter.to_vector(value))]
+
+
+def _plain(configuration: Configuration) -> dict[str, Value]:
+    """Python builtins instead of numpy scalars, sorted by name, so that JSON and equality are exact."""
+    return {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in sorted(dict(configuration).items())
+    }
