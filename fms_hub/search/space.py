@@ -138,13 +138,9 @@ class Space:
     def neighbours(self, values: Mapping[str, Value], n: int, seed: int) -> list[dict[str, Value]]:
         """Up to ``n`` configurations that differ from ``values`` in one hyperparameter."""
         centre = Configuration(self._space, values=dict(values))
-        near = get_one_exchange_neighbourhood(centre, seed=seed, num_neighbors=4, stdev=0.15)
-        found: list[dict[str, Value]] = []
-        for configuration in near:
-            if len(found) == n:
-                break
-            found.append(_plain(configuration))
-        return found
+        near = list(get_one_exchange_neighbourhood(centre, seed=seed, num_neighbors=4, stdev=0.15))
+        order = np.random.default_rng(seed).permutation(len(near))
+        return [_plain(near[i]) for i in order[:n]]
 
     def encode(self, configurations: Sequence[Mapping[str, Value]]) -> NDArray[np.float64]:
         """Encode configurations, shape (n, H); inactive and absent hyperparameters take their neutral value."""

@@ -1,0 +1,1 @@
+"""What is kept and shared: logs of searches, and the door to the Hugging Face Hub."""

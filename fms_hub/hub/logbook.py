@@ -1,0 +1,219 @@
+"""The log of a search: append-only JSON lines, with the kept checkpoints the only state a search has.
+
+Layout of a search's folder::
+
+    logbook.jsonl     line 1: the header (format version, what the search is about)
+                      each further line: one Observation, in the order in which they were told
+    logbook.lock      held by the process that is searching
+    sketches/         rNNNN-eNNN.safetensors, the weight graph after an epoch
+    checkpoints/      rNNNN-eNNN/, see `fms_hub.finetune.checkpoint`
+
+A line is written whole and synced before anything is deleted, so that a kill at any moment loses
+at most the epoch under way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from fms_hub.errors import CheckpointError, OutputError, ResumeError, StorageError
+from fms_hub.records import Observation
+
+FORMAT_VERSION = 1
+FILE_NAME = "logbook.jsonl"
+_FIELDS = {field.name for field in dataclasses.fields(Observation)}
+
+
+class Logbook:
+    """An open log: read once, then appended to by one process at a time.
+
+    Args:
+        folder: the search's folder; created if absent.
+        identity: what the search is about, e.g. ``{"dataset": ..., "space": ...}``; all strings.
+
+    Raises:
+        OutputError: the folder cannot be written.
+        ResumeError: the folder belongs to a search with another identity, or is in use.
+        CheckpointError: a line before the last is damaged, or the format version is another one.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
+        self.folder = folder
+        self._lock = _lock(folder)
+        try:
+            self._history = self._open(dict(identity))
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, identity: dict[str, str]) -> list[Observation]:
+        path = self.folder / FILE_NAME
+        header, history, intact = _parse(path)
+        if header is None:
+            self._file = path.open("wb")
+            self._write({"format_version": FORMAT_VERSION, "identity": identity})
+            return []
+        _compare(self.folder, header, identity)
+        self._file = path.open("r+b")
+        self._file.truncate(intact)
+        self._file.seek(intact)
+        return history
+
+    @property
+    def history(self) -> tuple[Observation, ...]:
+        """All observations, oldest first."""
+        return tuple(self._history)
+
+    def append(self, observation: Observation) -> None:
+        """Add one observation and wait until the disk has it.
+
+        Raises:
+            ValueError: the observation does not follow the last one of its run, or is not finite.
+            StorageError: the disk is full or gone; what was logged before is kept.
+        """
+        _check_follows(self._history, observation)
+        self._write(dataclasses.asdict(observation))
+        self._history.append(observation)
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        line = json.dumps(record, sort_keys=True, allow_nan=False).encode() + b"\n"
+        start = self._file.tell()
+        try:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StorageError(
+                f"cannot append to {self.folder / FILE_NAME}: {error}. The log up to byte {start} is intact; "
+                "free some space and run the same command again."
+            ) from error
+
+    def close(self) -> None:
+        """Release the file and the lock."""
+        self._file.close()
+        self._lock.release()
+
+    def __enter__(self) -> Logbook:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_history(folder: Path) -> tuple[Observation, ...]:
+    """Read the observations of a search's folder without opening it for writing.
+
+    Raises:
+        OutputError: there is no log in the folder.
+        CheckpointError: the log is damaged before its last line.
+    """
+    path = folder / FILE_NAME
+    if not path.exists():
+        raise OutputError(f"{folder} holds no {FILE_NAME}; name the --out folder of a search.")
+    return tuple(_parse(path)[1])
+
+
+def _lock(folder: Path) -> BaseFileLock:
+    lock = FileLock(folder / "logbook.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILE_NAME).open("ab").close()
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ResumeError(
+            f"{folder} is in use by another search; wait for it or choose another out=."
+        ) from error
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {folder}: {error.strerror or error}. Choose another folder with out=."
+        ) from error
+    return lock
+
+
+def _parse(path: Path) -> tuple[dict[str, Any] | None, list[Observation], int]:
+    """Header, observations, and the number of bytes that are whole lines."""
+    header: dict[str, Any] | None = None
+    history: list[Observation] = []
+    intact = 0
+    lines = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        try:
+            if not line.endswith(b"\n"):
+                raise ValueError("the line does not end")
+            record = json.loads(line)
+            if number == 1:
+                header = _header(path, record)
+            else:
+                history.append(_observation(history, record))
+        except ValueError as error:
+            if isinstance(error, CheckpointError) or number < len(lines):
+                raise CheckpointError(
+                    f"{path}, line {number}: {error}. Restore the file from a copy, or start a new search."
+                ) from error
+            warnings.warn(
+                f"{path}: dropped the last line, which was cut off ({error}); the search repeats that epoch.",
+                stacklevel=4,
+            )
+            break
+        intact += len(line)
+    return header, history, intact
+
+
+def _header(path: Path, record: Any) -> dict[str, Any]:
+    if not isinstance(record, dict) or "format_version" not in record:
+        raise CheckpointError(f"{path} is not a log of fms_hub: it has no format version")
+    if record["format_version"] != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format version {record['format_version']}, this release reads {FORMAT_VERSION}"
+        )
+    return record
+
+
+def _observation(history: list[Observation], record: Any) -> Observation:
+    if not isinstance(record, dict) or set(record) != _FIELDS:
+        raise ValueError("expected the fields of an observation")
+    observation = Observation(**record)
+    _check_follows(history, observation)
+    return observation
+
+
+def _check_follows(history: list[Observation], observation: Observation) -> None:
+    """Each run's epochs are 1, 2, 3 ... without gap or double, and nothing follows a failure."""
+    last = next((o for o in reversed(history) if o.run == observation.run), None)
+    expected = 1 if last is None else last.epoch + 1
+    if observation.epoch != expected:
+        raise ValueError(f"run {observation.run}: expected epoch {expected}, found {observation.epoch}")
+    if last is not None and last.status == "failed":
+        raise ValueError(f"run {observation.run} failed in epoch {last.epoch} and cannot go on")
+    score = observation.score
+    if (observation.status == "ok") != (score is not None):
+        raise ValueError("a score belongs to an epoch that is ok, and to no other")
+    if score is not None and not (math.isfinite(score) and 0.0 <= score <= 1.0):
+        raise ValueError(f"a score lies in [0, 1], found {score}")
+
+
+def _compare(folder: Path, header: Mapping[str, Any], identity: Mapping[str, str]) -> None:
+    before = header["identity"]
+    names = sorted(set(before) | set(identity))
+    changed = [
+        f"{name} (was {before.get(name, 'absent')}, now {identity.get(name, 'absent')})"
+        for name in names
+        if before.get(name) != identity.get(name)
+    ]
+    if changed:
+        raise ResumeError(
+            f"{folder} holds another search; these differ: {'; '.join(changed)}. "
+            "Use the same settings to resume it, or choose another out=."
+        )
