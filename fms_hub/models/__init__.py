@@ -1,0 +1,1 @@
+"""What can be fine-tuned: candidates, and the networks built from them."""
