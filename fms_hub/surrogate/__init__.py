@@ -1,0 +1,1 @@
+"""The Gaussian process over hyperparameters, curves, fidelities and weights."""

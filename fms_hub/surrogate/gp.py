@@ -1,0 +1,22 @@
+"""The one door to gpytorch: importing it decorates functions with a torch feature that warns of its own end."""
+
+import warnings
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=DeprecationWarning)
+    import gpytorch
+    from gpytorch.kernels import Kernel
+    from gpytorch.likelihoods import GaussianLikelihood
+    from gpytorch.priors import LogNormalPrior
+    from linear_operator.operators import to_linear_operator
+    from linear_operator.utils.warnings import NumericalWarning
+
+__all__ = [
+    "GaussianLikelihood",
+    "Kernel",
+    "LogNormalPrior",
+    "NumericalWarning",
+    "gpytorch",
+    "to_linear_operator",
+]

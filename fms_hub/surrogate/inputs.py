@@ -1,0 +1,50 @@
+"""What a surrogate is asked about: one row per (run, next epoch), in groups that may be absent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """n rows in six groups. A row of NaN says that the group is absent for that row.
+
+    Attributes:
+        hyperparameters: (n, H), see `fms_hub.search.space`.
+        fidelity: (n, 2), the epoch asked about as a fraction of the horizon in (0, 1], and the decimal
+            logarithm of the training images seen by then.
+        curve: (n, 5), the run's curve before that epoch: last, best and first validation score, last
+            gain, last training loss squashed to (0, 1); absent before the first epoch.
+        weights: (n, W), pooled weight graph of the checkpoint that the epoch starts from.
+        task: (n, T), meta-features of the task.
+        candidate: (n,), number of the candidate within the search, -1 if absent.
+    """
+
+    hyperparameters: Rows
+    fidelity: Rows
+    curve: Rows
+    weights: Rows
+    task: Rows
+    candidate: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if len({len(getattr(self, field.name)) for field in fields(self)}) != 1:
+            raise ValueError("all groups of inputs need the same number of rows")
+
+    def __len__(self) -> int:
+        return len(self.candidate)
+
+    def rows(self, index: slice | NDArray[np.int64]) -> Inputs:
+        """The given rows, in the given order."""
+        return Inputs(*(getattr(self, field.name)[index] for field in fields(self)))
+
+
+def concatenate(parts: Sequence[Inputs]) -> Inputs:
+    """Stack inputs of the same widths on top of each other."""
+    return Inputs(*(np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(Inputs)))
