@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import timm
-from timm.data import resolve_model_data_config
-from torch import Tensor, nn
+from timm.data.config import resolve_model_data_config
+from timm.models import (
+    get_pretrained_cfg,
+    group_parameters,
+    is_model,
+    list_models,
+    list_pretrained,
+    save_for_hf,
+)
+from torch import nn
 
 from fms_hub.errors import CandidateError
-from fms_hub.models.model import InputSpec, Model, first_line, require_logits, seeded
+from fms_hub.models import folder
+from fms_hub.models.model import InputSpec, Model, Request, copy_backbone, require_logits, seeded
 
 
 @runtime_checkable
 class TimmNetwork(Protocol):
-    """What every timm classifier offers (timm has no common base class)."""
+    """What every timm classifier offers; timm has no base class of its own."""
 
     pretrained_cfg: dict[str, Any]
 
@@ -26,8 +36,23 @@ class TimmNetwork(Protocol):
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the head."""
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+    def group_matcher(self, coarse: bool = False) -> Any:
         """Patterns that order the parameters from stem to head."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """One entry of timm's list of pretrained weights.
+
+    Attributes:
+        name: architecture and tag, ``resnet18.a1_in1k``.
+        architecture: ``resnet18``.
+        repo: the Hub repository with the weights, or None where timm knows only another address.
+    """
+
+    name: str
+    architecture: str
+    repo: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,94 +61,93 @@ class Origin:
 
     Attributes:
         name: what ``timm.create_model`` is called with: ``resnet18.a1_in1k`` or ``local-dir:FOLDER``.
-        weights: a safetensors file that replaces the registry's own download, else None.
+        fixed_size: whether its parameters depend on the image size.
+        weights: a safetensors file that stands in for timm's own download, else None.
     """
 
     name: str
+    fixed_size: bool
     weights: Path | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Head:
-    """What a build asks for beyond the architecture."""
-
-    classes: int
-    dropout: float
-    image_size: int | None
+def architectures() -> list[str]:
+    """Names of all architectures that timm can build."""
+    return list_models()
 
 
-def build(origin: Origin, head: Head, *, name: str, seed: int, weights: bool) -> Model:
-    """A timm network with a new head; its backbone is filled from `origin` where `weights` is true.
+def checkpoints(pattern: str = "*") -> tuple[Checkpoint, ...]:
+    """Pretrained checkpoints of timm whose name matches a glob pattern, if the Hub has their weights."""
+    names = fnmatch.filter(list_pretrained(), pattern)
+    found = (checkpoint(name) for name in names)
+    return tuple(item for item in found if item is not None and item.repo is not None)
+
+
+def checkpoint(name: str) -> Checkpoint | None:
+    """The pretrained checkpoint of this name; an architecture alone stands for timm's default of it."""
+    config = get_pretrained_cfg(name)
+    if config is None or not config.has_weights or config.architecture is None:
+        return None
+    full = f"{config.architecture}.{config.tag}" if config.tag else config.architecture
+    return Checkpoint(full, config.architecture, config.hf_hub_id)
+
+
+def is_architecture(name: str) -> bool:
+    """Whether timm can build an architecture of this name."""
+    return is_model(name)
+
+
+def origin_of_name(name: str, weights: Path | None = None) -> Origin:
+    """Origin of a registered architecture, or of a registered checkpoint whose weights lie in a file."""
+    config = get_pretrained_cfg(name)
+    return Origin(name, bool(config and config.fixed_input_size), weights)
+
+
+def origin_of_folder(opened: folder.CheckpointFolder) -> Origin:
+    """Origin of a checkpoint folder in timm's layout.
 
     Raises:
-        CandidateError: the architecture refuses the image size, or a backbone tensor is absent or misshapen.
+        CandidateError: this timm does not know the architecture.
     """
-    with seeded(seed):
-        module = _create(
-            origin,
-            name,
-            pretrained=False,
-            num_classes=head.classes,
-            drop_rate=head.dropout,
-            img_size=_fixed_size(origin, head.image_size),
+    if not is_model(opened.architecture):
+        raise CandidateError(
+            f"timm {timm.__version__} does not know the architecture {opened.architecture!r} of {opened.path}. "
+            "Update timm, or give the network as an nn.Module."
         )
-    spec = input_spec(module, head.image_size)
-    if weights:
-        _fill(module, origin, name, head.image_size)
-    if spec.size != input_spec(module).size:
-        require_logits(module, name, head.classes, spec.size)
+    config = opened.config.get("pretrained_cfg", opened.config)
+    arguments = opened.config.get("model_args", {})
+    return Origin(f"local-dir:{opened.path}", bool(config.get("fixed_input_size")) or "img_size" in arguments)
+
+
+def build(origin: Origin, request: Request) -> Model:
+    """A timm network with a new head; its backbone is filled from `origin` where weights are asked for.
+
+    Raises:
+        CandidateError: the architecture refuses the image size, or the weights do not fit it.
+    """
+    fixed = request.image_size if origin.fixed_size else None
+    with seeded(request.seed):
+        module = _create(origin, request.name, False, request.classes, request.dropout, fixed)
+        if request.weights:
+            # Under the head it was trained with, timm loads a checkpoint strictly; under another it does not.
+            pretrained = _create(origin, request.name, True, None, None, fixed).state_dict()
+            copy_backbone(pretrained, module, head_names(module), request.name)
+    own_size = input_spec(module).size if fixed is None else None
+    spec = input_spec(module, request.image_size)
+    if request.image_size not in (None, own_size):
+        require_logits(module, request.name, request.classes, spec.size)
     return Model(module, spec)
 
 
-def _fill(module: nn.Module, origin: Origin, name: str, image_size: int | None) -> None:
-    """Copy the pretrained backbone into `module`; timm loads it strictly under its own head first."""
-    pretrained = _create(origin, name, pretrained=True, img_size=_fixed_size(origin, image_size)).state_dict()
-    for key in head_names(module):
-        pretrained.pop(key, None)
-    copy_backbone(pretrained, module, head_names(module), name)
-
-
-def copy_backbone(state: dict[str, Tensor], module: nn.Module, head: frozenset[str], name: str) -> None:
-    """Load `state` into `module`, strictly but for the tensors named in `head`.
-
-    Raises:
-        CandidateError: a tensor is absent, left over, of another shape, or not finite.
-    """
-    own = module.state_dict()
-    absent = sorted(own.keys() - state.keys() - head)
-    surplus = sorted(state.keys() - own.keys())
-    misshapen = sorted(k for k in state.keys() & own.keys() if state[k].shape != own[k].shape)
-    broken = sorted(k for k, v in state.items() if v.is_floating_point() and not bool(v.isfinite().all()))
-    faults = [
-        f"{what}: {', '.join(keys[:8])}{' ...' if len(keys) > 8 else ''}"
-        for what, keys in (
-            ("absent", absent),
-            ("left over", surplus),
-            ("misshapen", misshapen),
-            ("not finite", broken),
-        )
-        if keys
-    ]
-    if faults:
-        raise CandidateError(
-            f"the weights of {name} do not fit its architecture ({'; '.join(faults)}). "
-            "Check that config.json and the safetensors file belong together."
-        )
-    module.load_state_dict(state, strict=False)
-
-
 def head_names(module: nn.Module) -> frozenset[str]:
-    """State dict keys of the classification head."""
-    assert isinstance(module, TimmNetwork)
-    heads = module.get_classifier()
-    heads = heads if isinstance(heads, tuple) else (heads,)
-    prefixes = [path for path, child in module.named_modules() if path and any(child is h for h in heads)]
-    return frozenset(k for k in module.state_dict() if any(k.startswith(f"{p}.") for p in prefixes))
+    """State dict keys of a timm network's classification head."""
+    heads = [id(head) for head in _heads(module)]
+    prefixes = tuple(f"{path}." for path, child in module.named_modules() if id(child) in heads)
+    return frozenset(key for key in module.state_dict() if key.startswith(prefixes))
 
 
 def input_spec(module: nn.Module, image_size: int | None = None) -> InputSpec:
-    """How a timm network wants its images; `image_size` replaces its own size."""
-    config = resolve_model_data_config(module)
+    """How a timm network wants its images; `image_size` in pixels replaces its own size."""
+    config = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
     return InputSpec(
         size=image_size or int(config["input_size"][-1]),
         mean=tuple(map(float, config["mean"])),
@@ -133,23 +157,49 @@ def input_spec(module: nn.Module, image_size: int | None = None) -> InputSpec:
     )
 
 
-def _fixed_size(origin: Origin, image_size: int | None) -> int | None:
-    """The ``img_size`` argument where the architecture is built for one size, else None."""
-    return image_size if image_size and _config(origin).get("fixed_input_size") else None
+def layer_groups(module: nn.Module) -> tuple[tuple[str, ...], ...]:
+    """Parameter names of a timm network from stem to head, in timm's own grouping."""
+    assert isinstance(module, TimmNetwork)
+    groups = group_parameters(module, module.group_matcher(coarse=False))
+    return tuple(tuple(groups[index]) for index in sorted(groups))
 
 
-def _config(origin: Origin) -> dict[str, Any]:
-    if origin.name.startswith("local-dir:"):
-        return dict(timm.models.load_model_config_from_path(origin.name.removeprefix("local-dir:"))[0])
-    return timm.models.get_pretrained_cfg(origin.name, allow_unregistered=False).to_dict()
+def write_folder(model: Model, classes: tuple[str, ...], target: Path) -> None:
+    """Write a timm network so that ``timm.create_model("local-dir:...", pretrained=True)`` opens it."""
+    spec = model.input
+    data = {
+        "input_size": (3, spec.size, spec.size),
+        "mean": spec.mean,
+        "std": spec.std,
+        "interpolation": spec.interpolation,
+        "crop_pct": spec.crop,
+    }
+    save_for_hf(
+        model.module, str(target), {"label_names": list(classes)}, safe_serialization=True, data_config=data
+    )
 
 
-def _create(origin: Origin, name: str, **arguments: Any) -> nn.Module:
-    overlay = {"file": str(origin.weights)} if origin.weights and arguments["pretrained"] else None
+def _heads(module: nn.Module) -> tuple[nn.Module, ...]:
+    assert isinstance(module, TimmNetwork)
+    heads = module.get_classifier()
+    return heads if isinstance(heads, tuple) else (heads,)
+
+
+def _create(
+    origin: Origin, name: str, pretrained: bool, classes: int | None, dropout: float | None, size: int | None
+) -> nn.Module:
+    """Build with timm; None leaves an argument to timm or to the checkpoint's own config."""
+    overlay = {"file": str(origin.weights)} if pretrained and origin.weights else None
     try:
-        module: nn.Module = timm.create_model(origin.name, pretrained_cfg_overlay=overlay, **arguments)
-    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-        size = arguments.get("img_size")
+        return timm.create_model(
+            origin.name,
+            pretrained=pretrained,
+            pretrained_cfg_overlay=overlay,
+            num_classes=classes,
+            drop_rate=dropout,
+            img_size=size,
+        )
+    except (RuntimeError, TypeError, ValueError, AssertionError, KeyError) as error:
         at = f" at {size} x {size} pixels" if size else ""
-        raise CandidateError(f"{name} cannot be built{at}: {error}") from error
-    return module
+        what = "the weights do not fit" if pretrained else "the architecture cannot be built"
+        raise CandidateError(f"{name}: {what}{at}. {type(error).__name__}: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -44,6 +44,27 @@ class Model:
     input: InputSpec
 
 
+@dataclass(frozen=True)
+class Request:
+    """What a candidate is to be built for.
+
+    Attributes:
+        name: the candidate's, for messages.
+        classes: outputs of the new head.
+        dropout: probability of dropping a feature in front of the head, in [0, 1).
+        image_size: pixels; None means the candidate's own.
+        seed: of the random initialisation.
+        weights: whether the pretrained weights are loaded.
+    """
+
+    name: str
+    classes: int
+    dropout: float
+    image_size: int | None
+    seed: int
+    weights: bool
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Draw initial weights from `seed`; the caller's CPU generator is put back afterwards.
@@ -79,9 +100,68 @@ def require_logits(module: nn.Module, name: str, classes: int, size: int) -> Non
     found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if found != (1, classes):
         raise CandidateError(
-            f"{name} must map images (B, 3, {size}, {size}) to logits (B, {classes}); for B = 1 it gave {found}. "
+            f"{name} must map images (B, 3, {size}, {size}) to logits (B, {classes}); one gave {found}. "
             "Wrap it in a module that returns the logits tensor."
         )
+
+
+def require_fit(problems: Mapping[str, Iterable[str]], name: str) -> None:
+    """Accept a set of weights only where no tensor gives a problem.
+
+    Args:
+        problems: tensor names by what is wrong with them.
+        name: the candidate's, for the message.
+
+    Raises:
+        CandidateError: any tensor has a problem; it names up to 8 of each kind.
+    """
+    found = {kind: sorted(names) for kind, names in problems.items()}
+    faults = [
+        f"{kind}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}"
+        for kind, names in found.items()
+        if names
+    ]
+    if faults:
+        raise CandidateError(
+            f"the weights of {name} do not fit its architecture ({'; '.join(faults)}). "
+            "Check that config.json and the safetensors file belong together."
+        )
+
+
+def copy_backbone(state: Mapping[str, Tensor], module: nn.Module, head: frozenset[str], name: str) -> None:
+    """Load `state` into `module`, strictly but for the tensors named in `head`, which keep their values.
+
+    Raises:
+        CandidateError: a tensor is absent, left over, of another shape, or not finite.
+    """
+    own = module.state_dict()
+    backbone = {key: value for key, value in state.items() if key not in head}
+    require_fit(
+        {
+            "absent": own.keys() - backbone.keys() - head,
+            "left over": backbone.keys() - own.keys(),
+            "of another shape": (k for k, v in backbone.items() if k in own and v.shape != own[k].shape),
+            "not finite": (k for k, v in backbone.items() if not bool(v.isfinite().all())),
+        },
+        name,
+    )
+    module.load_state_dict(backbone, strict=False)
+
+
+class HeadDropout:
+    """Forward pre-hook that drops features in front of a head; the network's names and types stay.
+
+    Args:
+        probability: of dropping one feature, in [0, 1).
+    """
+
+    def __init__(self, probability: float) -> None:
+        self.probability = probability
+
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The head's inputs, the first of them with dropout while training."""
+        features, *rest = inputs
+        return (nn.functional.dropout(features, self.probability, module.training), *rest)
 
 
 def first_line(error: BaseException) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 from fms_hub.errors import CandidateError
-from fms_hub.models import from_timm
-from fms_hub.models.model import InputSpec, Model
+from fms_hub.models import folder, from_timm
+from fms_hub.models.model import InputSpec, Model, Request
 from fms_hub.records import Candidate
 
 __all__ = ["InputSpec", "Model", "build"]
@@ -32,11 +35,11 @@ def build(
     Raises:
         CandidateError: the weights do not fit, or the architecture cannot take this image size.
     """
-    head = from_timm.Head(classes, dropout, image_size)
+    request = Request(candidate.name, classes, dropout, image_size, seed, weights)
     if candidate.source == "scratch":
-        origin = from_timm.Origin(candidate.architecture)
-        return from_timm.build(origin, head, name=candidate.name, seed=seed, weights=False)
+        request = dataclasses.replace(request, weights=False)
+        return from_timm.build(from_timm.origin_of_name(candidate.architecture), request)
     if candidate.source == "folder" and candidate.location is not None:
-        origin = from_timm.Origin(f"local-dir:{candidate.location}")
-        return from_timm.build(origin, head, name=candidate.name, seed=seed, weights=weights)
+        opened = folder.open_folder(Path(candidate.location))
+        return from_timm.build(from_timm.origin_of_folder(opened), request)
     raise CandidateError(f"{candidate.name}: source {candidate.source!r} cannot be built.")

@@ -1,0 +1,170 @@
+"""The one door to huggingface_hub: files at a pinned commit, and errors that say what to do.
+
+A revision is resolved once to a commit hash; every later call names that commit, so that nothing changes
+under a search and a second run needs no network. ``HF_HUB_OFFLINE``, ``HF_ENDPOINT``, ``HF_HOME`` and the
+user's login are honoured as huggingface_hub does; it reads them when it is first imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    RevisionResolutionError,
+)
+
+# The base of all transport errors: httpx's in huggingface_hub 1.x, httpx2's in 2.x; we depend on neither.
+from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[attr-defined]
+
+from fms_hub.errors import HubError
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def resolve_revision(repo: str, revision: str | None = None) -> str:
+    """The commit hash that a branch, tag or abbreviated reference of a model repository stands for now.
+
+    Args:
+        repo: ``"organisation/name"``.
+        revision: branch, tag or commit hash; None is the default branch.
+
+    Returns:
+        40 hexadecimal digits. Without network, what the reference stood for when it was last seen.
+
+    Raises:
+        HubError: the repository or revision does not exist or is closed to this user, or the Hub cannot be
+            reached and nothing was kept.
+    """
+    with _hub_errors(repo, revision):
+        return _api().resolve_revision(repo, revision=revision).resolved
+
+
+def fetch(repo: str, commit: str, filenames: Iterable[str]) -> Path:
+    """Make sure that files of a commit are on this disk.
+
+    Args:
+        repo: ``"organisation/name"``.
+        commit: hash from `resolve_revision`.
+        filenames: paths below the repository's root, all of them required.
+
+    Returns:
+        The folder that holds them under these names.
+
+    Raises:
+        HubError: as in `find`, or a file does not exist in the commit.
+    """
+    folder: Path | None = None
+    for filename in filenames:
+        path = find(repo, commit, filename)
+        if path is None:
+            raise HubError(
+                f"{repo} has no file {filename!r} at commit {commit[:12]}. Check the name or revision."
+            )
+        folder = Path(str(path).removesuffix(filename))
+    if folder is None:
+        raise ValueError("fetch needs at least one file name; found none.")
+    return folder
+
+
+def find(repo: str, commit: str, filename: str) -> Path | None:
+    """Path of one file of a commit on this disk, downloaded where it was absent; None if the commit lacks it.
+
+    A download of a large file is checked against the sha256 that the Hub announced.
+
+    Raises:
+        HubError: the Hub refused or cannot be reached and the file was not kept, or the download is damaged.
+    """
+    with _hub_errors(repo, commit):
+        cached = try_to_load_from_cache(repo, filename, revision=commit)
+        if isinstance(cached, str):
+            return Path(cached)
+        if cached is not None:  # the cache remembers that the commit has no such file
+            return None
+        try:
+            path = Path(_api().hf_hub_download(repo, filename, revision=commit))
+        except RemoteEntryNotFoundError:
+            return None
+    _verify(path, repo)
+    return path
+
+
+def _api() -> HfApi:
+    return HfApi(library_name="fms_hub", library_version=version("fms_hub"))
+
+
+def _verify(path: Path, repo: str) -> None:
+    """Compare a fresh download with its blob's name: the sha256 for files in large-file storage.
+
+    huggingface_hub itself compares only the size of a plain download.
+    """
+    blob = path.resolve()
+    if not _SHA256.fullmatch(blob.name):
+        return
+    with blob.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != blob.name:
+        path.unlink()
+        blob.unlink(missing_ok=True)
+        raise HubError(
+            f"{path.name} of {repo} arrived damaged: expected sha256 {blob.name[:12]}, found {found[:12]}. "
+            "It was removed; try again."
+        )
+
+
+@contextmanager
+def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
+    try:
+        yield
+    except (HfHubHTTPError, TransportError, HFValidationError, RevisionResolutionError, OSError) as error:
+        raise HubError(_explain(error, repo, revision)) from error
+
+
+def _explain(error: BaseException, repo: str, revision: str | None) -> str:
+    """What was asked, what the Hub answered, and the cure. Gated comes first: it subclasses not-found."""
+    at = f" at revision {revision!r}" if revision else ""
+    match error:
+        case GatedRepoError():
+            return (
+                f"{repo} is gated: its authors ask for consent first. Accept the terms at "
+                f"https://huggingface.co/{repo}, then log in with `hf auth login`."
+            )
+        case RepositoryNotFoundError():
+            return (
+                f"the Hub has no model repository {repo!r}, or it is private and you are not logged in. "
+                "Check the spelling, or log in with `hf auth login`."
+            )
+        case RevisionNotFoundError():
+            return f"{repo} has no revision {revision!r}. Name a branch, tag or commit that it has."
+        case HFValidationError():
+            return f"{repo!r} is not a repository id; expected 'organisation/name', optionally '@revision'."
+        case HfHubHTTPError() if error.response.status_code in (401, 403):
+            return f"the Hub refused {repo}{at}: {error}. Log in with `hf auth login`."
+        case HfHubHTTPError() if error.response.status_code == 429 or error.response.status_code >= 500:
+            return (
+                f"the Hub is busy or failing, and {repo}{at} is not on this disk. Try again in some minutes."
+            )
+        case LocalEntryNotFoundError(__cause__=HfHubHTTPError() as answer):
+            return _explain(answer, repo, revision)
+        case LocalEntryNotFoundError() | RevisionResolutionError() | OfflineModeIsEnabled():
+            return (
+                f"{repo}{at} is not on this disk and the Hub cannot be reached (no network, or HF_HUB_OFFLINE "
+                f"is set). Connect and run again, or fetch it beforehand with `hf download {repo}`."
+            )
+        case TransportError():
+            return f"the connection broke while fetching {repo}{at} ({error}). Try again."
+        case _:
+            return f"{repo}{at} could not be fetched: {error}"

@@ -1,0 +1,54 @@
+"""Checkpoints on the Hugging Face Hub, brought to this disk at a pinned commit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fms_hub.errors import CandidateError
+from fms_hub.hub import client
+from fms_hub.models import folder
+
+
+def fetch_config(repo: str, commit: str) -> Path:
+    """Path of the repository's config.json.
+
+    Raises:
+        CandidateError: the repository has none.
+        HubError: it could not be fetched.
+    """
+    path = client.find(repo, commit, folder.CONFIG)
+    if path is None:
+        raise CandidateError(
+            f"{repo} has no {folder.CONFIG}, so it is no checkpoint of timm or transformers."
+        )
+    return path
+
+
+def fetch_weights(repo: str, commit: str) -> tuple[Path, ...]:
+    """Paths of the repository's safetensors files, whole or in shards.
+
+    Raises:
+        CandidateError: it has only weights in other formats.
+        HubError: a file could not be fetched.
+    """
+    whole = client.find(repo, commit, folder.WEIGHTS)
+    if whole is not None:
+        return (whole,)
+    index = client.find(repo, commit, folder.SHARDS)
+    if index is None:
+        raise folder.refuse_pickles(repo)
+    names = folder.shard_names(folder.read_json(index), repo)
+    root = client.fetch(repo, commit, names)
+    return tuple(root / name for name in names)
+
+
+def fetch_folder(repo: str, commit: str) -> Path:
+    """A folder with the repository's config, weights and, where it has one, image preprocessing.
+
+    Raises:
+        CandidateError, HubError: as in `fetch_config` and `fetch_weights`.
+    """
+    config = fetch_config(repo, commit)
+    fetch_weights(repo, commit)
+    client.find(repo, commit, folder.PREPROCESSOR)
+    return config.parent
