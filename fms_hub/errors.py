@@ -10,6 +10,7 @@ FMSHubError
 │   └── OutputError              an output folder that cannot be written
 ├── CheckpointError (ValueError) one of our own files is damaged or of another format version
 ├── HubError (OSError)           the Hugging Face Hub could not give what was asked
+├── SearchError                  a search ended without one trained model
 ├── StorageError (OSError)       writing failed although the search had started, a full disk for one
 └── TrainingFailure              one epoch failed (divergence, out of memory); the search records it and goes on
 
@@ -55,6 +56,10 @@ class CheckpointError(FMSHubError, ValueError):
 
 class HubError(FMSHubError, OSError):
     """The Hugging Face Hub could not give what was asked."""
+
+
+class SearchError(FMSHubError):
+    """The search ended without one trained model; the log says why each run failed."""
 
 
 class StorageError(FMSHubError, OSError):

@@ -231,5 +231,7 @@ def _check(path: Path, tensors: dict[str, Tensor], expected: dict[str, tuple[int
         found = tuple(tensors[name].shape)
         if len(found) != len(shape) or any(e not in (None, f) for e, f in zip(shape, found, strict=True)):
             raise CheckpointError(f"{path}: tensor {name} has shape {found}, expected {shape}.")
+        if tensors[name].dtype != torch.float64:
+            raise CheckpointError(f"{path}: tensor {name} is {tensors[name].dtype}, expected float64.")
         if not bool(tensors[name].isfinite().all()):
             raise CheckpointError(f"{path}: tensor {name} holds NaN or infinite values.")

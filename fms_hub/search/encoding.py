@@ -1,0 +1,106 @@
+"""From the history of a search to the surrogate's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fms_hub.records import Observation, Proposal, Value
+from fms_hub.search.space import Space
+from fms_hub.surrogate.inputs import Inputs
+
+Vector = NDArray[np.float64]
+Sketches = Mapping[tuple[int, int], Vector]
+"""Pooled weight graphs by (run, epoch)."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What stays the same during a search.
+
+    Attributes:
+        candidates: their names; the index is what the surrogate sees.
+        space: of the hyperparameters.
+        horizon: epochs of a full run.
+        images_per_epoch: training images that one epoch sees.
+        task: (T,), meta-features of the task.
+        start: pooled weight graph of each candidate before any training, (W,); absent if unknown.
+    """
+
+    candidates: tuple[str, ...]
+    space: Space
+    horizon: int
+    images_per_epoch: int
+    task: Vector
+    start: Mapping[str, Vector]
+
+
+@dataclass(frozen=True)
+class Query:
+    """One row for the surrogate: what is known before an epoch that is asked about."""
+
+    candidate: str
+    hyperparameters: Mapping[str, Value]
+    epoch: int
+    curve: tuple[Observation, ...]
+    weights: Vector | None
+
+
+def queries_of(problem: Problem, history: Sequence[Observation], sketches: Sketches) -> list[Query]:
+    """For each observation, the question to which it was the answer."""
+    curves: dict[int, tuple[Observation, ...]] = {}
+    queries = []
+    for observation in history:
+        curve = curves.get(observation.run, ())
+        queries.append(query_after(problem, observation, curve, sketches))
+        curves[observation.run] = (*curve, observation)
+    return queries
+
+
+def query_after(
+    problem: Problem, subject: Observation | Proposal, curve: tuple[Observation, ...], sketches: Sketches
+) -> Query:
+    """The question about ``subject``'s epoch, given the run's curve up to the epoch before."""
+    weights = sketches.get((subject.run, curve[-1].epoch)) if curve else problem.start.get(subject.candidate)
+    return Query(subject.candidate, subject.hyperparameters, subject.epoch, curve, weights)
+
+
+def encode(problem: Problem, queries: Sequence[Query]) -> Inputs:
+    """The surrogate's inputs, one row per query."""
+    n = len(queries)
+    index = {name: number for number, name in enumerate(problem.candidates)}
+    width = len(next(iter(problem.start.values()))) if problem.start else 1
+    absent = np.full(width, np.nan)
+    epochs = np.array([q.epoch for q in queries], dtype=np.float64)
+    images = np.log10(np.maximum(epochs * problem.images_per_epoch, 1.0))
+    return Inputs(
+        hyperparameters=problem.space.encode([q.hyperparameters for q in queries]),
+        fidelity=np.stack([epochs / problem.horizon, images / 4.0], axis=1),
+        curve=np.array([_curve(q.curve) for q in queries]).reshape(n, 5),
+        weights=np.array([absent if q.weights is None else q.weights for q in queries]).reshape(n, width),
+        task=np.tile(problem.task, (n, 1)),
+        candidate=np.array([index.get(q.candidate, -1) for q in queries], dtype=np.int64),
+    )
+
+
+def _curve(curve: Sequence[Observation]) -> list[float]:
+    """Last, best and first score, last gain, and the last training loss squashed by x / (1 + x)."""
+    scores = [o.score for o in curve if o.score is not None]
+    if not scores:
+        return [np.nan] * 5
+    gain = scores[-1] - scores[-2] if len(scores) > 1 else 0.0
+    loss = curve[-1].train_loss
+    squashed = 0.5 if loss is None else loss / (1.0 + loss)
+    return [scores[-1], max(scores), scores[0], gain, squashed]
+
+
+def targets(history: Sequence[Observation]) -> Vector:
+    """Scores to learn from, (n,). A failed epoch counts as the worst score seen, or 0 if there is none.
+
+    A surrogate that never hears of failures proposes their neighbours for ever.
+    """
+    worst = min((o.score for o in history if o.score is not None), default=0.0)
+    return np.array([worst if o.score is None else o.score for o in history])

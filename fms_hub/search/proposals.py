@@ -1,0 +1,97 @@
+"""Where proposals for new runs come from: a diverse start, uniform draws, neighbours of good runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fms_hub.records import Observation, Value
+from fms_hub.search.encoding import Problem
+
+UNIFORM = 256
+NEIGHBOURS = 16
+PARENTS = 4
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One point of the search: a candidate with its hyperparameters."""
+
+    candidate: str
+    hyperparameters: Mapping[str, Value]
+
+
+def diverse_order(problem: Problem) -> tuple[str, ...]:
+    """All candidates, each as far as possible from those before it.
+
+    Farthest-point order (Gonzalez 1985) of the pooled weight graphs, standardised by column, from
+    the most central one on; candidates without weights follow in the order given.
+    """
+    known = [name for name in problem.candidates if name in problem.start]
+    unknown = [name for name in problem.candidates if name not in problem.start]
+    if not known:
+        return tuple(unknown)
+    rows = np.array([problem.start[name] for name in known])
+    rows = (rows - rows.mean(axis=0)) / np.maximum(rows.std(axis=0), 1e-9)
+    chosen = [int(np.argmin(np.square(rows).sum(axis=1)))]
+    nearest = _distances(rows, chosen[0])
+    while len(chosen) < len(known):
+        chosen.append(int(np.argmax(nearest)))
+        nearest = np.minimum(nearest, _distances(rows, chosen[-1]))
+        nearest[chosen] = -1.0
+    return tuple([known[i] for i in chosen] + unknown)
+
+
+def _distances(rows: NDArray[np.float64], index: int) -> NDArray[np.float64]:
+    distances: NDArray[np.float64] = np.square(rows - rows[index]).sum(axis=1)
+    return distances
+
+
+def new_configurations(problem: Problem, history: Sequence[Observation], seed: int) -> list[Configuration]:
+    """Configurations for new runs, none of them tried before.
+
+    Uniform draws over space and candidates, the default configuration of every candidate, and
+    neighbours of the best runs (one hyperparameter changed, or the candidate).
+    """
+    rng = np.random.default_rng(seed)
+    pool = [Configuration(name, problem.space.default()) for name in problem.candidates]
+    draws = problem.space.sample(UNIFORM, int(rng.integers(2**31)))
+    names = rng.permutation(np.resize(np.array(problem.candidates, dtype=object), len(draws)))
+    pool += [Configuration(name, values) for name, values in zip(names, draws, strict=True)]
+    for parent in _best_runs(history):
+        near = problem.space.neighbours(parent.hyperparameters, NEIGHBOURS, int(rng.integers(2**31)))
+        pool += [Configuration(parent.candidate, values) for values in near]
+        pool += [Configuration(name, parent.hyperparameters) for name in problem.candidates]
+    return _untried(pool, history)
+
+
+def _best_runs(history: Sequence[Observation]) -> list[Observation]:
+    """The best observation of each of the best runs."""
+    best: dict[int, Observation] = {}
+    for observation in history:
+        score = observation.score
+        if score is not None and score > _score(best.get(observation.run)):
+            best[observation.run] = observation
+    return sorted(best.values(), key=_score, reverse=True)[:PARENTS]
+
+
+def _score(observation: Observation | None) -> float:
+    return -1.0 if observation is None or observation.score is None else observation.score
+
+
+def _untried(pool: Sequence[Configuration], history: Sequence[Observation]) -> list[Configuration]:
+    seen = {_key(o.candidate, o.hyperparameters) for o in history}
+    fresh = []
+    for configuration in pool:
+        key = _key(configuration.candidate, configuration.hyperparameters)
+        if key not in seen:
+            seen.add(key)
+            fresh.append(configuration)
+    return fresh
+
+
+def _key(candidate: str, hyperparameters: Mapping[str, Value]) -> tuple[object, ...]:
+    return (candidate, *sorted(hyperparameters.items()))

@@ -1,0 +1,272 @@
+"""`select`: wires dataset, candidates, trainer, surrogate and log into one search. No maths here."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ConfigSpace import ConfigurationSpace
+from torch import nn
+
+from fms_hub.errors import BudgetError, TrainingFailure, UsageError
+from fms_hub.finetune.recipe import Recipe
+from fms_hub.finetune.scores import METRICS
+from fms_hub.finetune.trainer import Trainer
+from fms_hub.models.catalog import resolve
+from fms_hub.models.zoo import build, ensure_local
+from fms_hub.records import Budget, Candidate, Observation, Proposal
+from fms_hub.search.progress import SearchBar, counting_bar
+from fms_hub.search.selection import Selection, conclude
+from fms_hub.search.selector import Selector
+from fms_hub.search.shelf import best_of, check_space, checkpoint_name, clear, kept
+from fms_hub.search.space import Space
+from fms_hub.surrogate.surrogate import Surrogate
+from fms_hub.tasks.dataset import Dataset, load_task
+from fms_hub.tasks.task import Task
+from fms_hub.weights.featurize import featurize
+from fms_hub.weights.graph import WeightGraph
+
+Candidates = str | Path | nn.Module | Candidate | Iterable[str | Path | nn.Module | Candidate] | None
+
+
+def select(
+    dataset: Dataset,
+    candidates: Candidates = None,
+    *,
+    budget: str | Budget | None = None,
+    max_epochs: int = 12,
+    metric: str = "accuracy",
+    space: ConfigurationSpace | None = None,
+    surrogate: str | Path | Surrogate | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    image_size: int | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    revision: str | None = None,
+    skip_bad: bool = False,
+    keep_checkpoints: int | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Selection:
+    """Find the candidate and hyperparameters that fine-tune best on a dataset, within a budget.
+
+    Forecasting Model Search (Mehta et al. 2024): propose by multifidelity expected improvement,
+    train that run exactly one more epoch, log its score and a sketch of its weights, condition the
+    surrogate, repeat. Killed and run again with the same arguments, it goes on where it stopped.
+
+    Args:
+        dataset: a folder of class folders, a `datasets.Dataset` or `DatasetDict`, a Hub dataset id,
+            or ``"digits"``. Missing validation and test splits are cut stratified, with ``seed``.
+        candidates: timm ids and patterns, Hugging Face ids, ``local-dir:PATH``, ``scratch:ARCHITECTURE``,
+            modules, or any mix; None means the bundled checkpoints.
+        budget: ``"40 epochs"``, ``"20m"`` or a `Budget`; None derives one and prints it.
+        max_epochs: horizon of a run, >= 1; schedules end there.
+        metric: ``"accuracy"``, ``"balanced_accuracy"`` or ``"macro_f1"`` on the validation split.
+        space: a ConfigSpace over hyperparameters of `fms_hub.finetune.recipe.Recipe`.
+        surrogate: a `Surrogate` or the file of one; None learns from this search alone.
+        out: the search's folder; None means ``fms_hub_runs/NAME-HASH`` in the working directory.
+        seed: of splits, heads, data order and proposals.
+        device: ``"cpu"``, ``"cuda"`` ...; None takes a GPU if there is one.
+        image_size: pixels, for all candidates; None means each candidate's own.
+        image_column, label_column, revision: of a dataset, where they are not found by themselves.
+        skip_bad: leave out unreadable images with a warning instead of refusing the dataset.
+        keep_checkpoints: most checkpoints on disk besides the best; None keeps the last of each run.
+        workers: processes that prepare images; None decides by size.
+        progress: draw progress bars on standard error.
+
+    Returns:
+        The selection; its test score was computed once, for the winner.
+
+    Raises:
+        UsageError: what was given cannot be used; nothing expensive has started.
+        HubError: a dataset or candidate could not be fetched.
+        SearchError: every run failed.
+        StorageError: the disk is full; everything logged is kept.
+    """
+    limit = None if budget is None else Budget.parse(budget)
+    _check_settings(max_epochs, metric, keep_checkpoints)
+    _check_space_is_trainable(Space(space))
+    model = surrogate if isinstance(surrogate, Surrogate | None) else Surrogate.load(Path(surrogate))
+    chosen = resolve(candidates)
+    task = load_task(
+        dataset,
+        image_column=image_column,
+        label_column=label_column,
+        revision=revision,
+        seed=seed,
+        skip_bad=skip_bad,
+        progress=counting_bar("checking images", shown=progress),
+    )
+    trainer = Trainer(task, metric=metric, image_size=image_size, device=device, seed=seed, workers=workers)
+    limit = limit or _derive_budget(len(chosen), max_epochs)
+    identity = _identity(task, chosen, metric, trainer.image_size)
+    folder = _folder(out, task, identity, max_epochs, seed, Space(space))
+    graphs = _describe(chosen, trainer, progress)
+    _check_budget(limit, chosen, trainer)
+    selector = Selector(
+        [candidate.name for candidate in chosen],
+        budget=limit,
+        max_epochs=max_epochs,
+        space=space,
+        task=task.info,
+        graphs=graphs,
+        surrogate=model,
+        out=folder,
+        identity=identity,
+        seed=seed,
+    )
+    loop = _Loop(selector, trainer, {c.name: c for c in chosen}, folder, keep_checkpoints)
+    try:
+        _check_disk(loop, limit)
+        _run(loop, limit, progress)
+        best = conclude(selector.history, folder, trainer, chosen)
+        return Selection(
+            best, selector.history, spent=selector.spent, out=folder, trainer=trainer, candidates=chosen
+        )
+    finally:
+        selector.close()
+
+
+@dataclass(frozen=True)
+class _Loop:
+    selector: Selector
+    trainer: Trainer
+    candidates: Mapping[str, Candidate]
+    folder: Path
+    keep: int | None
+
+
+def _run(loop: _Loop, budget: Budget, progress: bool) -> None:
+    _tidy(loop)
+    with SearchBar(budget, shown=progress) as bar:
+        bar.update(loop.selector.spent, best_of(loop.selector.history))
+        while (proposal := loop.selector.ask()) is not None:
+            _train(loop, proposal)
+            _tidy(loop)
+            bar.update(loop.selector.spent, best_of(loop.selector.history))
+
+
+def _train(loop: _Loop, proposal: Proposal) -> Observation:
+    """Train the proposed epoch from the run's last checkpoint and tell what came out."""
+    name = checkpoint_name(proposal.run, proposal.epoch)
+    before = checkpoint_name(proposal.run, proposal.epoch - 1)
+    start = time.perf_counter()
+    try:
+        result = loop.trainer.epoch(
+            loop.candidates[proposal.candidate],
+            proposal.hyperparameters,
+            run=proposal.run,
+            epoch=proposal.epoch,
+            horizon=proposal.horizon,
+            previous=None if proposal.epoch == 1 else loop.folder / before,
+            target=loop.folder / name,
+        )
+    except TrainingFailure as failure:
+        elapsed = time.perf_counter() - start
+        return loop.selector.tell(proposal, failure=failure.reason, seconds=elapsed)
+    return loop.selector.tell(
+        proposal,
+        score=result.score,
+        seconds=result.seconds,
+        train_loss=result.train_loss,
+        checkpoint=result.weights,
+        images=result.images,
+        saved_as=name,
+    )
+
+
+def _tidy(loop: _Loop) -> None:
+    keep = kept(loop.selector.history, loop.keep)
+    clear(loop.folder, keep)
+    for run in keep.stopped:
+        loop.selector.stop(run)
+
+
+def _check_settings(max_epochs: int, metric: str, keep_checkpoints: int | None) -> None:
+    if max_epochs < 1:
+        raise BudgetError(f"max_epochs must be at least 1, found {max_epochs}.")
+    if metric not in METRICS:
+        raise UsageError(f"metric must be one of {', '.join(METRICS)}; found {metric!r}.")
+    if keep_checkpoints is not None and keep_checkpoints < 1:
+        raise UsageError(f"keep_checkpoints must be at least 1, found {keep_checkpoints}.")
+
+
+def _check_space_is_trainable(space: Space) -> None:
+    """Fine-tuning must be able to follow whatever the space can propose."""
+    for values in [space.default(), *space.sample(64, seed=0)]:
+        Recipe.from_hyperparameters(values)
+
+
+def _derive_budget(candidates: int, max_epochs: int) -> Budget:
+    """Two epochs to look at each candidate, and three full runs."""
+    budget = Budget(epochs=2 * candidates + 3 * max_epochs)
+    print(
+        f"budget: {budget} (2 for each of {candidates} candidates, 3 runs of {max_epochs}); set budget= to change it",
+        file=sys.stderr,
+    )
+    return budget
+
+
+def _identity(
+    task: Task, candidates: Sequence[Candidate], metric: str, image_size: int | None
+) -> dict[str, str]:
+    weights = "\n".join(f"{c.name} {c.fingerprint}" for c in candidates)
+    return {
+        "dataset": task.info.fingerprint[:16],
+        "weights": hashlib.sha256(weights.encode()).hexdigest()[:16],
+        "metric": metric,
+        "image_size": str(image_size or "own"),
+    }
+
+
+def _folder(
+    out: str | Path | None, task: Task, identity: Mapping[str, str], max_epochs: int, seed: int, space: Space
+) -> Path:
+    if out is not None:
+        return Path(out)
+    text = "\n".join([*identity.values(), str(max_epochs), str(seed), space.fingerprint])
+    name = "".join(c if c.isalnum() or c in "-_." else "_" for c in task.info.name)
+    return Path("fms_hub_runs") / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _describe(candidates: Sequence[Candidate], trainer: Trainer, progress: bool) -> dict[str, WeightGraph]:
+    """Fetch every candidate and sketch its weights; a candidate that does not fit is found out here."""
+    bar = counting_bar("reading candidates", shown=progress)
+    graphs = {}
+    for number, candidate in enumerate(candidates, start=1):
+        ensure_local(candidate)
+        model = build(
+            candidate, classes=len(trainer.task.info.classes), image_size=trainer.image_size, seed=trainer.seed
+        )
+        graphs[candidate.name] = featurize(model.module, (3, model.input.size, model.input.size))
+        bar(number, len(candidates))
+    return graphs
+
+
+def _check_budget(budget: Budget, candidates: Sequence[Candidate], trainer: Trainer) -> None:
+    """A time limit must hold at least one epoch of the fastest candidate."""
+    if budget.seconds is None:
+        return
+    fastest = math.inf
+    for candidate in candidates:
+        fastest = min(fastest, trainer.estimate_seconds(candidate))
+        if fastest <= budget.seconds:
+            return
+    raise BudgetError(
+        f"a budget of {budget.seconds:g} seconds is less than one epoch of the fastest candidate, "
+        f"which takes about {fastest:.0f} s here; give at least {2 * math.ceil(fastest)}s."
+    )
+
+
+def _check_disk(loop: _Loop, budget: Budget) -> None:
+    size = max(loop.trainer.checkpoint_bytes(c, {}) for c in loop.candidates.values())
+    runs = budget.epochs if budget.epochs is not None else 1
+    # Besides those kept, the best one and the one being written.
+    check_space(loop.folder, size, (runs if loop.keep is None else min(loop.keep, runs)) + 2)

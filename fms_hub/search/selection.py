@@ -1,0 +1,203 @@
+"""What a user holds after a search: the winner, the leaderboard, and the fine-tuned network."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import nn
+
+from fms_hub.errors import SearchError
+from fms_hub.finetune.trainer import Trainer
+from fms_hub.models.zoo import export
+from fms_hub.records import Candidate, Observation, Value
+from fms_hub.search.selector import Spent
+from fms_hub.search.shelf import best_of
+from fms_hub.tasks.images import Pictures, as_images
+
+RESULT = "selection.json"
+
+
+@dataclass(frozen=True)
+class Best:
+    """The winner of a search.
+
+    Attributes:
+        candidate, hyperparameters: of the winning run.
+        score: its best validation score, in [0, 1].
+        test_score: score on the held-out test split, computed once, for the winner only.
+        epochs: after how many epochs the score was reached.
+        run: number of the run.
+        checkpoint: folder of its checkpoint, below the search's folder.
+    """
+
+    candidate: str
+    hyperparameters: Mapping[str, Value]
+    score: float
+    test_score: float
+    epochs: int
+    run: int
+    checkpoint: str
+
+
+class Selection:
+    """The outcome of `fms_hub.select`.
+
+    Attributes:
+        best: the winner.
+        history: all observations, oldest first.
+        spent: epochs and seconds that the search cost.
+        out: folder with the log, the sketches and the kept checkpoints.
+        metric: name of the score.
+        classes: class names, index = label.
+    """
+
+    def __init__(
+        self,
+        best: Best,
+        history: Sequence[Observation],
+        *,
+        spent: Spent,
+        out: Path,
+        trainer: Trainer,
+        candidates: Sequence[Candidate],
+    ) -> None:
+        self.best = best
+        self.history = tuple(history)
+        self.spent = spent
+        self.out = out
+        self.metric = trainer.metric
+        self.classes = trainer.task.info.classes
+        self._trainer = trainer
+        self._winner = next(c for c in candidates if c.name == best.candidate)
+
+    def leaderboard(self) -> pd.DataFrame:
+        """One row per run, best first: candidate, hyperparameters, score, epochs, seconds, status."""
+        return leaderboard(self.history)
+
+    def load_best(self) -> nn.Module:
+        """The winning network in evaluation mode on the CPU: (B, 3, size, size) -> logits (B, classes)."""
+        return self._trainer.load(self._winner, self.best.hyperparameters, self.out / self.best.checkpoint).module
+
+    def probabilities(self, images: Pictures) -> NDArray[np.float64]:
+        """Class probabilities of the winner, (n, classes).
+
+        Args:
+            images: PIL images, uint8 arrays (h, w) or (h, w, 3), or paths of image files.
+        """
+        prepared = as_images(images)
+        return self._trainer.predict(
+            self._winner, self.best.hyperparameters, self.out / self.best.checkpoint, prepared
+        )
+
+    def predict(self, images: Pictures) -> list[str]:
+        """The most probable class of each image, by name."""
+        return [self.classes[i] for i in self.probabilities(images).argmax(axis=1)]
+
+    def save(self, path: str | Path) -> Path:
+        """Write the winner for others to use: safetensors, config and a card.
+
+        The folder opens with ``timm.create_model("local-dir:PATH", pretrained=True)``, or with
+        transformers where the candidate came from there.
+        """
+        folder = Path(path)
+        model = self._trainer.load(self._winner, self.best.hyperparameters, self.out / self.best.checkpoint)
+        export(model, self._winner, self.classes, folder)
+        (folder / "README.md").write_text(_card(self))
+        return folder
+
+    def to_json(self) -> dict[str, Any]:
+        """What the command line prints with ``--json``."""
+        shown = ("candidate", "hyperparameters", "score", "test_score", "epochs")
+        rows = self.leaderboard()[["candidate", "hyperparameters", "score", "epochs", "status"]]
+        return {
+            "best": {name: getattr(self.best, name) for name in shown},
+            "leaderboard": json.loads(rows.to_json(orient="records", double_precision=15)),
+            "budget": {"epochs": self.spent.epochs, "seconds": round(self.spent.seconds, 3)},
+            "out": str(self.out),
+        }
+
+    def __repr__(self) -> str:
+        best = self.best
+        return (
+            f"Selection(best={best.candidate!r}, {self.metric}={best.score:.4f}, test={best.test_score:.4f}, "
+            f"epochs={best.epochs}, runs={len({o.run for o in self.history})}, out={str(self.out)!r})"
+        )
+
+
+def leaderboard(history: Sequence[Observation]) -> pd.DataFrame:
+    """One row per run: its best score, the epochs it had, its seconds, and whether it failed."""
+    runs: dict[int, list[Observation]] = {}
+    for observation in history:
+        runs.setdefault(observation.run, []).append(observation)
+    rows = [
+        {
+            "run": run,
+            "candidate": curve[0].candidate,
+            "hyperparameters": dict(curve[0].hyperparameters),
+            "score": max((o.score for o in curve if o.score is not None), default=None),
+            "epochs": len(curve),
+            "seconds": sum(o.seconds for o in curve),
+            "status": curve[-1].status if curve[-1].reason is None else f"failed: {curve[-1].reason}",
+        }
+        for run, curve in runs.items()
+    ]
+    table = pd.DataFrame(rows).set_index("run")
+    return table.sort_values("score", ascending=False, na_position="last", kind="stable")
+
+
+def conclude(history: Sequence[Observation], out: Path, trainer: Trainer, candidates: Sequence[Candidate]) -> Best:
+    """Score the winner on the test split, once: a result already on disk for this winner is read back.
+
+    Raises:
+        SearchError: no epoch of any run went well.
+    """
+    winner = best_of(history)
+    if winner is None or winner.score is None or winner.checkpoint is None:
+        reasons = sorted({o.reason or "unknown" for o in history})
+        raise SearchError(
+            f"all {len(history)} epochs failed ({', '.join(reasons)}); see {out}. "
+            "Narrow the search space (lower learning rates, smaller batches) or try other candidates."
+        )
+    known = _read_result(out / RESULT)
+    if known is not None and (known.run, known.epochs) == (winner.run, winner.epoch):
+        return known
+    candidate = next(c for c in candidates if c.name == winner.candidate)
+    test_score = trainer.test(candidate, winner.hyperparameters, out / winner.checkpoint)
+    best = Best(
+        candidate=winner.candidate,
+        hyperparameters=winner.hyperparameters,
+        score=winner.score,
+        test_score=test_score,
+        epochs=winner.epoch,
+        run=winner.run,
+        checkpoint=winner.checkpoint,
+    )
+    partial = out / f"{RESULT}.partial"
+    partial.write_text(json.dumps(dataclasses.asdict(best), indent=2))
+    partial.replace(out / RESULT)
+    return best
+
+
+def _read_result(path: Path) -> Best | None:
+    return Best(**json.loads(path.read_text())) if path.exists() else None
+
+
+def _card(selection: Selection) -> str:
+    best = selection.best
+    settings = "\n".join(f"| {name} | {value} |" for name, value in sorted(best.hyperparameters.items()))
+    return (
+        f"# {best.candidate}, fine-tuned\n\n"
+        f"Selected by fms_hub among {len({o.candidate for o in selection.history})} candidates in "
+        f"{selection.spent.epochs} epochs. Classes: {', '.join(selection.classes)}.\n\n"
+        f"| | |\n|---|---|\n| validation {selection.metric} | {best.score:.4f} |\n"
+        f"| test {selection.metric} (scored once) | {best.test_score:.4f} |\n| epochs | {best.epochs} |\n"
+        f"{settings}\n"
+    )

@@ -1,0 +1,285 @@
+"""Ask and tell: the search without a training loop, for people who bring their own."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ConfigSpace import ConfigurationSpace
+from torch import Tensor, nn
+
+from fms_hub.errors import BudgetError, CandidateError
+from fms_hub.hub.logbook import Logbook
+from fms_hub.records import Budget, Observation, Proposal, TaskInfo
+from fms_hub.search.acquisition import IncumbentRule
+from fms_hub.search.encoding import Problem, Vector
+from fms_hub.search.scheduler import Situation, fit_size, fit_to, propose
+from fms_hub.search.space import Space
+from fms_hub.surrogate.surrogate import Surrogate
+from fms_hub.weights.featurize import refresh
+from fms_hub.weights.graph import WeightGraph
+
+DEFAULT_RULE: IncumbentRule = "at-fidelity"
+INITIAL_RUNS = 8
+"""Most runs of the diverse start; a small budget starts fewer."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a search has cost so far, failed epochs included."""
+
+    epochs: int
+    seconds: float
+
+
+class Selector:
+    """Chooses which candidate to train one more epoch, with which hyperparameters.
+
+    Call `ask`, train exactly the epoch it proposes from that run's last checkpoint, `tell` what came
+    out, until `ask` returns None. Several proposals may be out at once.
+
+    Args:
+        candidates: their names, at least one, all different.
+        budget: in all, as ``"40 epochs"``, ``"20m"`` or `Budget`; charged what was really spent.
+        max_epochs: horizon of a run, >= 1.
+        space: a ConfigSpace; None means `fms_hub.search.space.default_space`.
+        task: of the dataset; None leaves the surrogate without task features.
+        graphs: weight graph of each candidate before training; those missing count as unknown.
+        surrogate: what to start from; None means one that learns from this search alone.
+        out: folder of a logbook, which makes the search resumable; None keeps it in memory.
+        identity: further fingerprints that must agree when a search is resumed.
+        seed: of all proposals.
+        rule: incumbent rule of the acquisition.
+
+    Raises:
+        BudgetError, CandidateError, SpaceError, OutputError, ResumeError: see `fms_hub.errors`.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[str],
+        *,
+        budget: str | Budget,
+        max_epochs: int = 12,
+        space: ConfigurationSpace | None = None,
+        task: TaskInfo | None = None,
+        graphs: Mapping[str, WeightGraph] | None = None,
+        surrogate: Surrogate | None = None,
+        out: str | Path | None = None,
+        identity: Mapping[str, str] | None = None,
+        seed: int = 0,
+        rule: IncumbentRule = DEFAULT_RULE,
+    ) -> None:
+        _check(candidates, max_epochs)
+        self.budget = Budget.parse(budget)
+        self._graphs = dict(graphs or {})
+        self._base = surrogate if surrogate is not None else Surrogate()
+        self._problem = _problem(candidates, Space(space), max_epochs, task, self._graphs)
+        self._seed, self._rule = seed, rule
+        self._sketches: dict[tuple[int, int], Vector] = {}
+        self._pending: dict[int, Proposal] = {}
+        self._asking: dict[int, float] = {}
+        self._stopped: set[int] = set()
+        self._fitted: tuple[int, Surrogate] = (-1, self._base)
+        self._folder = None if out is None else Path(out)
+        self._history: list[Observation] = []
+        self._log: Logbook | None = None
+        if self._folder is not None:
+            self._log = Logbook(self._folder, {**self.identity, **(identity or {})})
+            self._history = list(self._log.history)
+            self._sketches = _read_sketches(self._folder, self._history)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What must be the same for a search to be resumed."""
+        return {
+            "candidates": ", ".join(self._problem.candidates),
+            "space": self._problem.space.fingerprint,
+            "max_epochs": str(self._problem.horizon),
+            "seed": str(self._seed),
+            "acquisition": self._rule,
+            "surrogate": self._base.name,
+        }
+
+    @property
+    def history(self) -> tuple[Observation, ...]:
+        """All observations, oldest first."""
+        return tuple(self._history)
+
+    @property
+    def spent(self) -> Spent:
+        """Epochs and seconds charged to the budget so far."""
+        return Spent(len(self._history), sum(o.seconds + o.overhead for o in self._history))
+
+    def ask(self) -> Proposal | None:
+        """The epoch to train next, or None when the budget is spent or nothing is left to train."""
+        start = time.perf_counter()
+        epochs_left, seconds_left = self._left()
+        if epochs_left <= 0 or seconds_left <= 0:
+            return None
+        situation = self._situation(seconds_left)
+        proposal = propose(situation, self._surrogate(situation))
+        if proposal is not None:
+            self._pending[proposal.run] = proposal
+            self._asking[proposal.run] = time.perf_counter() - start
+        return proposal
+
+    def tell(
+        self,
+        proposal: Proposal,
+        *,
+        score: float | None = None,
+        seconds: float = 0.0,
+        train_loss: float | None = None,
+        checkpoint: nn.Module | Mapping[str, Tensor] | None = None,
+        failure: str | None = None,
+        images: int | None = None,
+        saved_as: str | None = None,
+    ) -> Observation:
+        """Record what became of a proposal.
+
+        Args:
+            proposal: what `ask` returned.
+            score: validation score in [0, 1]; None for a failed epoch.
+            seconds: what the epoch took, wall clock.
+            train_loss: mean training loss, nats.
+            checkpoint: the network after the epoch, or its state dict, to look at the weights.
+            failure: why the epoch failed, e.g. ``"diverged"``; the run is then given up.
+            images: training images the epoch saw.
+            saved_as: name of the checkpoint kept in the search's folder.
+
+        Returns:
+            The observation as logged.
+
+        Raises:
+            ValueError: the proposal is not pending, or score and failure are both or neither given.
+            StorageError: the log cannot be written.
+        """
+        start = time.perf_counter()
+        if self._pending.get(proposal.run) != proposal:
+            raise ValueError(f"run {proposal.run}, epoch {proposal.epoch} was not asked for or is answered.")
+        if (score is None) == (failure is None):
+            raise ValueError("tell either the score of the epoch or its failure.")
+        graph = self._graph_of(proposal.candidate, checkpoint)
+        observation = Observation(
+            run=proposal.run,
+            candidate=proposal.candidate,
+            hyperparameters=dict(proposal.hyperparameters),
+            epoch=proposal.epoch,
+            horizon=proposal.horizon,
+            score=score,
+            train_loss=train_loss if train_loss is None or math.isfinite(train_loss) else None,
+            seconds=seconds,
+            overhead=self._asking.get(proposal.run, 0.0) + time.perf_counter() - start,
+            images=images,
+            status="ok" if failure is None else "failed",
+            reason=failure,
+            checkpoint=saved_as,
+            sketch=None if graph is None else self._save_sketch(proposal, graph),
+        )
+        if self._log is not None:
+            self._log.append(observation)
+        self._history.append(observation)
+        if graph is not None:
+            self._sketches[observation.run, observation.epoch] = self._pooled(observation, graph)
+        del self._pending[proposal.run]
+        return observation
+
+    def stop(self, run: int) -> None:
+        """Never propose this run again, because its checkpoint is gone."""
+        self._stopped.add(run)
+
+    def close(self) -> None:
+        """Release the logbook; what was told is kept."""
+        if self._log is not None:
+            self._log.close()
+
+    def _left(self) -> tuple[float, float]:
+        spent = self.spent
+        epochs = math.inf if self.budget.epochs is None else self.budget.epochs - spent.epochs - len(self._pending)
+        seconds = math.inf if self.budget.seconds is None else self.budget.seconds - spent.seconds
+        return epochs, seconds
+
+    def _situation(self, seconds_left: float) -> Situation:
+        return Situation(
+            problem=self._problem,
+            history=tuple(self._history),
+            pending=tuple(self._pending.values()),
+            sketches=self._sketches,
+            stopped=frozenset(self._stopped),
+            initial=_initial_runs(self.budget, len(self._problem.candidates)),
+            seconds_left=seconds_left,
+            rule=self._rule,
+            seed=self._seed,
+        )
+
+    def _surrogate(self, situation: Situation) -> Surrogate:
+        size = fit_size(len(situation.history))
+        if self._fitted[0] != size:
+            self._fitted = (size, fit_to(situation, self._base, size))
+        return self._fitted[1]
+
+    def _graph_of(
+        self, candidate: str, checkpoint: nn.Module | Mapping[str, Tensor] | None
+    ) -> WeightGraph | None:
+        graph = self._graphs.get(candidate)
+        if graph is None or checkpoint is None:
+            return None
+        return refresh(graph, checkpoint.state_dict() if isinstance(checkpoint, nn.Module) else checkpoint)
+
+    def _save_sketch(self, proposal: Proposal, graph: WeightGraph) -> str | None:
+        if self._folder is None:
+            return None
+        (self._folder / "sketches").mkdir(exist_ok=True)
+        name = f"sketches/r{proposal.run:04d}-e{proposal.epoch:03d}.safetensors"
+        graph.save(self._folder / name)
+        return name
+
+    def _pooled(self, observation: Observation, graph: WeightGraph) -> Vector:
+        """As read back where it is kept, so that a resumed search sees the very same numbers."""
+        if self._folder is None or observation.sketch is None:
+            return graph.pooled()
+        return WeightGraph.load(self._folder / observation.sketch).pooled()
+
+
+def _check(candidates: Sequence[str], max_epochs: int) -> None:
+    if not candidates:
+        raise CandidateError("a search needs at least one candidate, found none.")
+    if len(set(candidates)) != len(candidates):
+        raise CandidateError(f"candidates must differ from each other, found {sorted(candidates)}.")
+    if max_epochs < 1:
+        raise BudgetError(f"max_epochs must be at least 1, found {max_epochs}.")
+
+
+def _problem(
+    candidates: Sequence[str],
+    space: Space,
+    max_epochs: int,
+    task: TaskInfo | None,
+    graphs: Mapping[str, WeightGraph],
+) -> Problem:
+    features = [] if task is None else [task.features[name] for name in sorted(task.features)]
+    return Problem(
+        candidates=tuple(candidates),
+        space=space,
+        horizon=max_epochs,
+        images_per_epoch=1000 if task is None else task.sizes["train"],
+        task=np.array(features or [np.nan]),
+        start={name: graphs[name].pooled() for name in candidates if name in graphs},
+    )
+
+
+def _initial_runs(budget: Budget, candidates: int) -> int:
+    """A diverse start of one epoch each, on at most a quarter of the epochs."""
+    quarter = INITIAL_RUNS if budget.epochs is None else max(1, budget.epochs // 4)
+    return min(candidates, INITIAL_RUNS, quarter)
+
+
+def _read_sketches(folder: Path, history: Sequence[Observation]) -> dict[tuple[int, int], Vector]:
+    return {
+        (o.run, o.epoch): WeightGraph.load(folder / o.sketch).pooled() for o in history if o.sketch is not None
+    }

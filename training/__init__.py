@@ -1,0 +1,1 @@
+"""How surrogates, bundled checkpoints and benchmark tables are made; not part of the wheel."""

@@ -1,0 +1,1 @@
+"""The corpus: logged fine-tuning runs with sketches of their checkpoints, in parquet shards."""

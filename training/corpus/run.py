@@ -1,0 +1,169 @@
+"""The sweep runner: trains planned runs one after the other until the time is up."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fms_hub.errors import TrainingFailure
+from fms_hub.finetune.trainer import EpochResult, Trainer
+from fms_hub.models.catalog import resolve
+from fms_hub.models.zoo import build
+from fms_hub.records import Candidate
+from fms_hub.weights.featurize import featurize, refresh
+from fms_hub.weights.graph import WeightGraph
+from training.corpus.plan import PlannedRun
+from training.corpus.shards import Row, read_shards, write_shard
+from training.data import read_npz
+
+SKETCHED = (1, 4)
+"""Epochs whose weights are sketched, besides the last one."""
+RUNS_PER_SHARD = 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a sweep is run.
+
+    Attributes:
+        data: folder of the dataset files.
+        out: folder of the shards.
+        images: most training images of a task.
+        image_size: pixels, for all candidates.
+        seconds: time limit.
+        timed: whether seconds are recorded: only where one run has the machine to itself.
+        device: None takes a GPU if there is one.
+    """
+
+    data: Path
+    out: Path
+    images: int
+    image_size: int | None
+    seconds: float
+    timed: bool
+    device: str | None
+
+
+def sweep(planned: Iterator[PlannedRun], settings: Settings, runs: int) -> int:
+    """Train the first ``runs`` planned runs that no shard holds yet; returns how many were trained."""
+    deadline = time.monotonic() + settings.seconds
+    done = set(read_shards(settings.out)["run"])
+    trainers: dict[tuple[str, int], Trainer] = {}
+    rows: list[Row] = []
+    sketches: dict[str, NDArray[np.float16]] = {}
+    trained = 0
+    for _ in range(runs):
+        run = next(planned)
+        if run.id in done or time.monotonic() > deadline:
+            continue
+        trainer = _trainer(trainers, run, settings)
+        new_rows, new_sketches = train_run(run, trainer, timed=settings.timed)
+        rows += new_rows
+        sketches |= new_sketches
+        trained += 1
+        if trained % RUNS_PER_SHARD == 0:
+            write_shard(settings.out, rows, sketches)
+            rows, sketches = [], {}
+    if rows:
+        write_shard(settings.out, rows, sketches)
+    return trained
+
+
+def train_run(
+    run: PlannedRun, trainer: Trainer, *, timed: bool
+) -> tuple[list[Row], dict[str, NDArray[np.float16]]]:
+    """All epochs of one run: its rows, and sketches by key."""
+    (candidate,) = resolve(run.candidate)
+    graph = _graph(candidate, trainer)
+    rows: list[Row] = []
+    sketches: dict[str, NDArray[np.float16]] = {}
+    folder = Path(tempfile.mkdtemp(prefix="fms-corpus-"))
+    try:
+        for epoch in range(1, run.horizon + 1):
+            target = folder / f"e{epoch:03d}"
+            try:
+                result = trainer.epoch(
+                    candidate,
+                    run.hyperparameters,
+                    run=int(run.id[:8], 16) % 2**31,
+                    epoch=epoch,
+                    horizon=run.horizon,
+                    previous=None if epoch == 1 else folder / f"e{epoch - 1:03d}",
+                    target=target,
+                )
+            except TrainingFailure as failure:
+                rows.append(_row(run, epoch, trainer, reason=failure.reason))
+                break
+            key = None
+            if epoch in SKETCHED or epoch == run.horizon:
+                key = f"{run.id}/{epoch}"
+                sketches[key] = refresh(graph, result.weights).x.astype(np.float16)
+            test = trainer.test(candidate, run.hyperparameters, target) if epoch == run.horizon else None
+            rows.append(_row(run, epoch, trainer, result=result, test=test, sketch=key, timed=timed))
+            if epoch > 1:
+                shutil.rmtree(folder / f"e{epoch - 1:03d}")
+    finally:
+        shutil.rmtree(folder)
+    return rows, sketches
+
+
+def _graph(candidate: Candidate, trainer: Trainer) -> WeightGraph:
+    model = build(
+        candidate, classes=len(trainer.task.info.classes), image_size=trainer.image_size, seed=trainer.seed
+    )
+    return featurize(model.module, (3, model.input.size, model.input.size))
+
+
+def _trainer(trainers: dict[tuple[str, int], Trainer], run: PlannedRun, settings: Settings) -> Trainer:
+    if (run.task, run.seed) not in trainers:
+        name, _, domain = run.task.partition(":")
+        task = read_npz(
+            settings.data / f"{name}.npz", domain=domain or None, limit=settings.images, seed=run.seed
+        )
+        trainers[run.task, run.seed] = Trainer(
+            task, image_size=settings.image_size, device=settings.device, seed=run.seed
+        )
+    return trainers[run.task, run.seed]
+
+
+def _row(
+    run: PlannedRun,
+    epoch: int,
+    trainer: Trainer,
+    *,
+    result: EpochResult | None = None,
+    test: float | None = None,
+    sketch: str | None = None,
+    timed: bool = False,
+    reason: str | None = None,
+) -> Row:
+    return Row(
+        run=run.id,
+        task=run.task,
+        candidate=run.candidate,
+        hyperparameters=json.dumps(run.hyperparameters, sort_keys=True),
+        epoch=epoch,
+        horizon=run.horizon,
+        seed=run.seed,
+        train_loss=None if result is None else result.train_loss,
+        validation_score=None if result is None else result.score,
+        test_score=test,
+        seconds=result.seconds if result is not None and timed else None,
+        device=_device_class(trainer.device),
+        status="ok" if reason is None else "failed",
+        reason=reason,
+        sketch=sketch,
+    )
+
+
+def _device_class(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
