@@ -88,6 +88,8 @@ def _find(
 
         _refuse("a dataset in memory", revision=revision)
         return tables.read_table(dataset, image_column=image_column, label_column=label_column)
+    if dataset == "":  # which a Path would read as the current folder
+        raise TaskError('expected a dataset, found an empty text. The current folder is ".".')
     path = _expanded(dataset)
     hub_id = _HUB_ID.fullmatch(dataset) if isinstance(dataset, str) else None
     if path.exists() or hub_id is None:

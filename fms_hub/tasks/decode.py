@@ -15,7 +15,7 @@ from fms_hub.errors import TaskError
 # Formats without a signature (TGA) and those that start other programs (EPS) are left out.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 
-# What Pillow's decoders are known to raise on damaged files.
+# What Pillow's decoders raise on damaged files; warnings are among it where the user turned them into errors.
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -25,6 +25,8 @@ _DAMAGE = (
     KeyError,
     TypeError,
     OverflowError,
+    RuntimeError,
+    Warning,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,

@@ -102,9 +102,10 @@ def _report(problems: list[str], total: int, skip_bad: bool) -> None:
     if skip_bad:
         warnings.warn(f"skipped {len(problems)} of {total} images: {'; '.join(problems)}.", stacklevel=4)
         return
+    more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     raise TaskError(
         f"{len(problems)} of {total} images cannot be used: {'; '.join(problems[:_SHOWN])}"
-        f"{' ...' if len(problems) > _SHOWN else ''}. Repair or remove them, or leave them out with "
+        f"{more}. Repair or remove them, or leave them out with "
         "skip_bad=True (--skip-bad)."
     )
 
