@@ -115,8 +115,8 @@ def refuse_pickles(where: str, found: Iterable[str] = ()) -> CandidateError:
     return CandidateError(
         f"{where} has no {WEIGHTS} (weights in other formats: {pickles}). Pickled weights are never opened, "
         "because unpickling runs whatever code their author put in. If you trust them, open them once in the "
-        "library that wrote them and save them again: `model.save_pretrained(FOLDER)` in transformers, "
-        "`timm.models.save_for_hf(model, FOLDER, safe_serialization=True)` in timm. Then give local-dir:FOLDER."
+        "library that wrote them and save them again, `model.save_pretrained(FOLDER)` in transformers or "
+        "`timm.models.save_for_hf(model, FOLDER, safe_serialization=True)` in timm; give local-dir:FOLDER."
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import fnmatch
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import timm
 from timm.data.config import resolve_model_data_config
@@ -21,7 +22,7 @@ from torch import nn
 
 from fms_hub.errors import CandidateError
 from fms_hub.models import folder
-from fms_hub.models.model import InputSpec, Model, Request, copy_backbone, require_logits, seeded
+from fms_hub.models.model import HeadDropout, InputSpec, Model, Request, copy_backbone, require_logits, seeded
 
 
 @runtime_checkable
@@ -72,7 +73,7 @@ class Origin:
 
 def architectures() -> list[str]:
     """Names of all architectures that timm can build."""
-    return list_models()
+    return list(list_models())
 
 
 def checkpoints(pattern: str = "*") -> tuple[Checkpoint, ...]:
@@ -84,7 +85,10 @@ def checkpoints(pattern: str = "*") -> tuple[Checkpoint, ...]:
 
 def checkpoint(name: str) -> Checkpoint | None:
     """The pretrained checkpoint of this name; an architecture alone stands for timm's default of it."""
-    config = get_pretrained_cfg(name)
+    try:
+        config = get_pretrained_cfg(name)
+    except RuntimeError:  # a known architecture with an unknown tag
+        return None
     if config is None or not config.has_weights or config.architecture is None:
         return None
     full = f"{config.architecture}.{config.tag}" if config.tag else config.architecture
@@ -93,7 +97,7 @@ def checkpoint(name: str) -> Checkpoint | None:
 
 def is_architecture(name: str) -> bool:
     """Whether timm can build an architecture of this name."""
-    return is_model(name)
+    return bool(is_model(name))
 
 
 def origin_of_name(name: str, weights: Path | None = None) -> Origin:
@@ -110,7 +114,7 @@ def origin_of_folder(opened: folder.CheckpointFolder) -> Origin:
     """
     if not is_model(opened.architecture):
         raise CandidateError(
-            f"timm {timm.__version__} does not know the architecture {opened.architecture!r} of {opened.path}. "
+            f"{opened.path}: timm {timm.__version__} does not know the architecture {opened.architecture!r}. "
             "Update timm, or give the network as an nn.Module."
         )
     config = opened.config.get("pretrained_cfg", opened.config)
@@ -138,6 +142,23 @@ def build(origin: Origin, request: Request) -> Model:
     return Model(module, spec)
 
 
+def build_copy(module: TimmNetwork, request: Request) -> Model:
+    """A copy of the user's own timm network under a new head.
+
+    Raises:
+        CandidateError: the network refuses the image size.
+    """
+    copied: nn.Module = copy.deepcopy(cast(nn.Module, module)).cpu().float()
+    with seeded(request.seed):
+        cast(TimmNetwork, copied).reset_classifier(request.classes)
+    if request.dropout > 0:
+        for head in _heads(copied):
+            head.register_forward_pre_hook(HeadDropout(request.dropout))
+    spec = input_spec(copied, request.image_size)
+    require_logits(copied, request.name, request.classes, spec.size)
+    return Model(copied, spec)
+
+
 def head_names(module: nn.Module) -> frozenset[str]:
     """State dict keys of a timm network's classification head."""
     heads = [id(head) for head in _heads(module)]
@@ -147,7 +168,7 @@ def head_names(module: nn.Module) -> frozenset[str]:
 
 def input_spec(module: nn.Module, image_size: int | None = None) -> InputSpec:
     """How a timm network wants its images; `image_size` in pixels replaces its own size."""
-    config = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
+    config = resolve_model_data_config(module)
     return InputSpec(
         size=image_size or int(config["input_size"][-1]),
         mean=tuple(map(float, config["mean"])),
@@ -191,7 +212,7 @@ def _create(
     """Build with timm; None leaves an argument to timm or to the checkpoint's own config."""
     overlay = {"file": str(origin.weights)} if pretrained and origin.weights else None
     try:
-        return timm.create_model(
+        module: nn.Module = timm.create_model(
             origin.name,
             pretrained=pretrained,
             pretrained_cfg_overlay=overlay,
@@ -203,3 +224,4 @@ def _create(
         at = f" at {size} x {size} pixels" if size else ""
         what = "the weights do not fit" if pretrained else "the architecture cannot be built"
         raise CandidateError(f"{name}: {what}{at}. {type(error).__name__}: {error}") from error
+    return module

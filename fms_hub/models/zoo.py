@@ -1,16 +1,28 @@
-"""From a candidate to a network with a fresh head, and back to a folder that others can open."""
+"""From a candidate to a network with a fresh head, and from a network to a folder that others can open.
+
+timm's door is `fms_hub.models.from_timm`; transformers' is `fms_hub.models.from_transformers`, an
+optional extra that is imported only when a candidate needs it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import tempfile
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from fms_hub.errors import CandidateError
-from fms_hub.models import folder, from_timm
+from fms_hub.models import folder, from_timm, own_module, remote
 from fms_hub.models.model import InputSpec, Model, Request
 from fms_hub.records import Candidate
 
-__all__ = ["InputSpec", "Model", "build"]
+__all__ = ["InputSpec", "Model", "build", "ensure_local", "export", "layer_groups"]
 
 
 def build(
@@ -22,7 +34,7 @@ def build(
     seed: int = 0,
     weights: bool = True,
 ) -> Model:
-    """A candidate's network with a new classification head.
+    """A candidate's network with a new classification head, on the CPU, in training mode.
 
     Args:
         candidate: what to build.
@@ -33,13 +45,163 @@ def build(
         weights: False leaves the pretrained weights out, for a network that is filled from a checkpoint.
 
     Raises:
-        CandidateError: the weights do not fit, or the architecture cannot take this image size.
+        CandidateError: the weights are unreadable, do not fit, or changed since the candidate was resolved,
+            or the architecture cannot take this image size.
+        HubError: the weights are not on this disk and could not be fetched.
     """
     request = Request(candidate.name, classes, dropout, image_size, seed, weights)
-    if candidate.source == "scratch":
-        request = dataclasses.replace(request, weights=False)
-        return from_timm.build(from_timm.origin_of_name(candidate.architecture), request)
-    if candidate.source == "folder" and candidate.location is not None:
-        opened = folder.open_folder(Path(candidate.location))
+    match candidate.source:
+        case "scratch":
+            origin = from_timm.origin_of_name(candidate.architecture)
+            return from_timm.build(origin, dataclasses.replace(request, weights=False))
+        case "module" if isinstance(candidate.module, from_timm.TimmNetwork):
+            return from_timm.build_copy(candidate.module, request)
+        case "module":
+            return own_module.build(candidate.module, request)
+        case "timm" if _registered(candidate):
+            return from_timm.build(_registered_origin(candidate, weights), request)
+        case _:
+            return _build_folder(_open(candidate), candidate, request)
+
+
+def ensure_local(candidate: Candidate) -> None:
+    """Bring a candidate's weights to this disk and see that their library knows them, before time is spent.
+
+    Raises:
+        CandidateError: the folder or its weights cannot be used, or an optional library is absent.
+        HubError: the Hub refused, or cannot be reached while the weights are not on this disk.
+    """
+    if candidate.source in ("scratch", "module"):
+        return
+    if candidate.source == "timm" and _registered(candidate):
+        _registered_origin(candidate, weights=True)
+        return
+    opened = _open(candidate)
+    if opened.layout == "timm":
+        from_timm.origin_of_folder(opened)
+    else:
+        _transformers(candidate.name).require_classifier(opened)
+
+
+def layer_groups(module: nn.Module) -> tuple[tuple[str, ...], ...]:
+    """All parameter names, each once, in groups from stem to head.
+
+    timm networks bring their own grouping. For others a group is one block of a container or one layer, in
+    the order of the module, which is taken to be the order of the computation.
+    """
+    if isinstance(module, from_timm.TimmNetwork):
+        return from_timm.layer_groups(module)
+    return own_module.layer_groups(module)
+
+
+def export(
+    model: Model, candidate: Candidate, classes: tuple[str, ...], target: Path, *, half: bool = False
+) -> None:
+    """Write a network as model.safetensors and config.json; config.json comes last.
+
+    A timm network opens with ``timm.create_model("local-dir:TARGET", pretrained=True)``, a transformers
+    network with ``AutoModelForImageClassification.from_pretrained(TARGET)``. Of a user's own module the
+    state dict is written and what is needed to use it; only its own code can open it.
+
+    Args:
+        model: from `build`, of this candidate.
+        candidate: what it was built from.
+        classes: class names, index = label.
+        target: the folder; made where absent, files of the same names are replaced.
+        half: store weights of two and more dimensions as float16; statistics, biases and scales stay float32.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".draft-") as draft:
+        written = Path(draft)
+        if isinstance(model.module, from_timm.TimmNetwork):
+            from_timm.write_folder(model, classes, written)
+        elif candidate.source == "module":
+            _write_module(model, candidate, classes, written)
+        else:
+            _transformers(candidate.name).write_folder(model, classes, written)
+        if half:
+            _halve(written / folder.WEIGHTS)
+        for file in sorted(written.iterdir(), key=lambda item: item.name == folder.CONFIG):
+            file.replace(target / file.name)
+
+
+def _build_folder(opened: folder.CheckpointFolder, candidate: Candidate, request: Request) -> Model:
+    if (
+        candidate.source == "folder"
+        and request.weights
+        and folder.fingerprint(opened) != candidate.fingerprint
+    ):
+        raise CandidateError(
+            f"{candidate.name}: the weights in {opened.path} are not those that were resolved "
+            f"(expected sha256 {candidate.fingerprint[:12]}). Resolve the candidate again."
+        )
+    if opened.layout == "timm":
         return from_timm.build(from_timm.origin_of_folder(opened), request)
-    raise CandidateError(f"{candidate.name}: source {candidate.source!r} cannot be built.")
+    built: Model = _transformers(candidate.name).build(opened, request)
+    return built
+
+
+def _open(candidate: Candidate) -> folder.CheckpointFolder:
+    """The candidate's checkpoint folder on this disk; a Hub repository is fetched first."""
+    if candidate.location is None:
+        raise CandidateError(
+            f"{candidate.name}: a candidate of source {candidate.source!r} needs a location."
+        )
+    if candidate.source == "folder":
+        return folder.open_folder(Path(candidate.location))
+    if candidate.revision is None:
+        raise CandidateError(
+            f"{candidate.name} is not pinned to a commit; use fms_hub.models.catalog.resolve."
+        )
+    return folder.open_folder(remote.fetch_folder(candidate.location, candidate.revision))
+
+
+def _registered(candidate: Candidate) -> bool:
+    """Whether the candidate is an entry of timm's own list, whose weights may lie in any layout."""
+    entry = from_timm.checkpoint(candidate.name.removeprefix("timm/"))
+    return entry is not None and entry.repo == candidate.location
+
+
+def _registered_origin(candidate: Candidate, weights: bool) -> from_timm.Origin:
+    name = candidate.name.removeprefix("timm/")
+    if not weights or candidate.location is None or candidate.revision is None:
+        return from_timm.origin_of_name(name)
+    (file,) = remote.fetch_weights(candidate.location, candidate.revision)
+    return from_timm.origin_of_name(name, file)
+
+
+def _transformers(name: str) -> ModuleType:
+    try:
+        return import_module("fms_hub.models.from_transformers")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "transformers":
+            raise
+        raise CandidateError(
+            f"{name} is a transformers checkpoint, and transformers is not installed. "
+            "Install it with `pip install fms_hub[transformers]`."
+        ) from error
+
+
+def _write_module(model: Model, candidate: Candidate, classes: tuple[str, ...], target: Path) -> None:
+    state = {
+        key: value.detach().cpu().clone().contiguous() for key, value in model.module.state_dict().items()
+    }
+    save_file(state, target / folder.WEIGHTS)
+    config = {
+        "module": candidate.architecture,
+        "num_classes": len(classes),
+        "label_names": list(classes),
+        "input": dataclasses.asdict(model.input),
+    }
+    (target / folder.CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
+
+
+def _halve(file: Path) -> None:
+    save_file({key: _half(value) for key, value in load_file(file).items()}, file)
+
+
+def _half(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.float16) if tensor.is_floating_point() and tensor.ndim > 1 else tensor
