@@ -1,0 +1,204 @@
+"""Fixed-size sketches of what the nodes of a structure own, whatever its neurons' order.
+
+Source of the choice of statistics: T. Unterthiner et al., "Predicting Neural Network Accuracy from
+Weights" (2020) for moments and quantiles per layer; here with norms per neuron, kernel modes and
+power steps, in O(parameters), without sorting or sampling entries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fms_hub.errors import CheckpointError
+from fms_hub.weights.matrices import MATRIX_FEATURES, finish, measure
+from fms_hub.weights.structure import Node, Owned, Role, Structure
+from fms_hub.weights.vectors import (
+    RUNNING_FEATURES,
+    VECTOR_FEATURES,
+    Segments,
+    running_features,
+    vector_features,
+)
+
+Sketch = NDArray[np.float32] | NDArray[np.float64]
+
+SKETCH_VERSION: Final = 1
+"""Rises whenever a feature changes its meaning; sketches of two versions are never compared."""
+
+FEATURES: Final[tuple[str, ...]] = (
+    *MATRIX_FEATURES,
+    *(f"scale_{name}" for name in VECTOR_FEATURES),
+    *(f"bias_{name}" for name in VECTOR_FEATURES),
+    *(f"running_{name}" for name in RUNNING_FEATURES),
+)
+"""Names of the columns of a sketch; a node without such a tensor has zeros there."""
+
+_SLOTS: Final[dict[Role, slice]] = {
+    "scale": slice(len(MATRIX_FEATURES), len(MATRIX_FEATURES) + len(VECTOR_FEATURES)),
+    "bias": slice(
+        len(MATRIX_FEATURES) + len(VECTOR_FEATURES), len(MATRIX_FEATURES) + 2 * len(VECTOR_FEATURES)
+    ),
+    "mean": slice(len(FEATURES) - len(RUNNING_FEATURES), len(FEATURES)),
+}
+_BATCH: Final = 2**20
+"""Most elements that tensors of one shape are stacked to; larger ones go one by one."""
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A matrix to sketch: its node's index, its name, and a view (G, O, I, T) of it."""
+
+    index: int
+    name: str
+    view: Tensor
+    kernel: tuple[int, ...]
+
+
+def sketch(structure: Structure, state: Mapping[str, Tensor]) -> Sketch:
+    """Describe the weights of every node.
+
+    Args:
+        structure: says which tensors belong to which node and where their neurons are.
+        state: tensors by name, of any float type, on any device; others than the structure's are
+            ignored. Half-precision tensors are widened to float32 one batch at a time; float64
+            stays float64.
+
+    Returns:
+        (nodes, len(FEATURES)), finite; float64 if a tensor is, else float32.
+
+    Raises:
+        CheckpointError: a tensor is missing, has another shape, or is not finite.
+    """
+    check_state(structure, state)
+    wide = any(state[tensor.name].dtype == torch.float64 for tensor in structure.tensors)
+    table = np.zeros((len(structure.nodes), len(FEATURES)), np.float64 if wide else np.float32)
+    with torch.no_grad():
+        _fill_matrices(table, structure, state)
+        _fill_vectors(table, structure, state, "scale")
+        _fill_vectors(table, structure, state, "bias")
+        _fill_running(table, structure, state)
+    return table
+
+
+def check_state(structure: Structure, state: Mapping[str, Tensor]) -> None:
+    """Refuse a state that does not fit, before anything is computed.
+
+    Raises:
+        CheckpointError: names the tensor that is missing, misshaped, empty or not of a float type.
+    """
+    for owned in structure.tensors:
+        if owned.name not in state:
+            raise CheckpointError(
+                f"expected a tensor {owned.name!r}, found none; give the whole state of the model."
+            )
+        found = state[owned.name]
+        if tuple(found.shape) != owned.shape:
+            raise CheckpointError(
+                f"expected {owned.name!r} of shape {owned.shape}, found {tuple(found.shape)}; "
+                "the weights are of another architecture."
+            )
+        if found.is_meta or not found.is_floating_point():
+            kind = "no values (meta device)" if found.is_meta else str(found.dtype)
+            raise CheckpointError(f"expected {owned.name!r} with floating-point values, found {kind}.")
+
+
+def _block(index: int, node: Node, owned: Owned, tensor: Tensor) -> _Block:
+    shape = owned.shape
+    if node.kind == "conv" and len(shape) >= 3:
+        view = tensor.detach().reshape(node.groups, -1, shape[1], node.taps)
+        return _Block(index, owned.name, view.transpose(1, 2) if node.flipped else view, shape[2:])
+    if len(shape) < 2:
+        matrix = tensor.detach().reshape(1, -1)
+    elif node.kind in ("conv", "linear") and not node.flipped:
+        matrix = tensor.detach().reshape(shape[0], -1)
+    else:
+        matrix = tensor.detach().reshape(
+            -1, next(size for size in (*shape[::-1], 1) if size > 1 or max(shape) == 1)
+        )
+    return _Block(index, owned.name, (matrix.T if node.flipped else matrix)[None, :, :, None], ())
+
+
+def _fill_matrices(table: Sketch, structure: Structure, state: Mapping[str, Tensor]) -> None:
+    blocks = [
+        _block(index, node, node.matrix, state[node.matrix.name])
+        for index, node in enumerate(structure.nodes)
+        if node.matrix is not None and node.matrix.numel > 0
+    ]
+    if not blocks:
+        return
+    batches = list(_batches(blocks))
+    order = [block for batch in batches for block in batch]
+    device = order[0].view.device
+    results = [measure(_stacked(batch), batch[0].kernel).to(device, torch.float64) for batch in batches]
+    raw = torch.cat(results).cpu().numpy()
+    _require_finite([block.name for block in order], raw[:, 0])
+    shapes = np.array([block.view.shape for block in order], dtype=np.int64)
+    table[[block.index for block in order], : len(MATRIX_FEATURES)] = finish(raw, shapes)
+
+
+def _batches(blocks: Iterable[_Block]) -> Iterator[list[_Block]]:
+    """Blocks of one shape, kernel, width and device together, as long as the stack stays small."""
+    alike: dict[tuple[object, ...], list[_Block]] = {}
+    for block in blocks:
+        view = block.view
+        alike.setdefault((view.shape, block.kernel, _width(view), view.device), []).append(block)
+    for batch in alike.values():
+        step = max(1, _BATCH // batch[0].view.numel())
+        yield from (batch[start : start + step] for start in range(0, len(batch), step))
+
+
+def _stacked(batch: Sequence[_Block]) -> Tensor:
+    return torch.stack([block.view.to(_width(block.view)) for block in batch])
+
+
+def _width(tensor: Tensor) -> torch.dtype:
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
+def _require_finite(names: Sequence[str], peaks: NDArray[np.float64]) -> None:
+    for name, peak in zip(names, peaks, strict=True):
+        if not math.isfinite(peak):
+            raise CheckpointError(
+                f"expected finite values in {name!r}, found NaN or infinity; the training diverged."
+            )
+
+
+def _fill_vectors(table: Sketch, structure: Structure, state: Mapping[str, Tensor], role: Role) -> None:
+    """Several tensors of one role in one node are described as one."""
+    owned = [
+        (i, t.name) for i, n in enumerate(structure.nodes) for t in n.tensors if t.role == role and t.numel
+    ]
+    if not owned:
+        return
+    names = [name for _, name in owned]
+    parts = Segments.of([state[name] for name in names])
+    _require_finite(names, parts.peak())
+    nodes, first = np.unique([index for index, _ in owned], return_index=True)
+    table[nodes, _SLOTS[role]] = vector_features(parts.merged(first))
+
+
+def _fill_running(table: Sketch, structure: Structure, state: Mapping[str, Tensor]) -> None:
+    norms = [(i, _by_role(node)) for i, node in enumerate(structure.nodes)]
+    norms = [
+        (i, roles) for i, roles in norms if "mean" in roles and "var" in roles and state[roles["var"]].numel()
+    ]
+    if not norms:
+        return
+    means, variances = [roles["mean"] for _, roles in norms], [roles["var"] for _, roles in norms]
+    mean, var = Segments.of([state[n] for n in means]), Segments.of([state[n] for n in variances])
+    _require_finite(means, mean.peak())
+    _require_finite(variances, var.peak())
+    scales = [state[r["scale"]] if "scale" in r else torch.ones_like(state[r["var"]]) for _, r in norms]
+    table[[i for i, _ in norms], _SLOTS["mean"]] = running_features(mean, var, Segments.of(scales).values)
+
+
+def _by_role(node: Node) -> dict[Role, str]:
+    return {tensor.role: tensor.name for tensor in node.tensors}
