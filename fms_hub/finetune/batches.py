@@ -32,16 +32,19 @@ class Batch:
 class TransformedImages(Dataset[Tensor]):
     """Images through a transform; image i always draws from its own seed.
 
-    So a view does not depend on how many workers there are, or on what was drawn before it.
+    So a view does not depend on how many workers there are, or on what was drawn before it. It leaves the
+    global generators of python and numpy seeded. For a transform that draws nothing the seed is None.
     """
 
-    def __init__(self, images: Images, transform: Transform, seed: int) -> None:
+    def __init__(self, images: Images, transform: Transform, seed: int | None) -> None:
         self._images, self._transform, self._seed = images, transform, seed
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, index: int) -> Tensor:
+        if self._seed is None:
+            return self._transform(self._images[index])
         state = torch.get_rng_state()
         seed = (self._seed ^ (index * _SPREAD)) & 0xFFFFFFFF
         random.seed(seed)

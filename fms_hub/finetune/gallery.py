@@ -76,7 +76,7 @@ class Gallery:
 
     def evaluation(self, split: Split, spec: InputSpec) -> Feed:
         """Any images in order, transformed as for validation, nothing kept."""
-        view = TransformedImages(split.images, evaluation_transform(spec), 0)
+        view = TransformedImages(split.images, evaluation_transform(spec), None)
         indices = in_order(len(view), EVALUATION_BATCH)
         return _transformed(view, split, indices, self._processes(split.images, spec))
 
@@ -85,7 +85,7 @@ class Gallery:
         key = (name, spec)
         if key not in self._pixels:
             self._make_room(len(split.images) * 3 * spec.size**2)
-            view = TransformedImages(split.images, evaluation_transform(spec), 0)
+            view = TransformedImages(split.images, evaluation_transform(spec), None)
             self._pixels[key] = in_memory(
                 view, spec.size, KEPT_BYTES, workers=self._processes(split.images, spec)
             )

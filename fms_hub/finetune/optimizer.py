@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
+from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.nn import Parameter
 
@@ -44,15 +44,17 @@ def decays(name: str, parameter: Tensor) -> bool:
 def parameter_groups(module: nn.Module, groups: LayerGroups, recipe: Recipe) -> list[dict[str, Any]]:
     """Groups for timm's optimisers, with ``lr_scale`` = layer_decay ** (number of layer groups above)."""
     parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    prepared: list[dict[str, Any]] = []
+    members: dict[tuple[float, float], list[Parameter]] = {}
     for depth, names in enumerate(groups):
         scale = recipe.layer_decay ** (len(groups) - 1 - depth)
-        for decay in (True, False):
-            chosen = [parameters[n] for n in names if n in parameters and decays(n, parameters[n]) is decay]
-            if chosen:
-                weight_decay = recipe.weight_decay if decay else 0.0
-                prepared.append({"params": chosen, "lr_scale": scale, "weight_decay": weight_decay})
-    return prepared
+        for name in names:
+            if name in parameters:
+                weight_decay = recipe.weight_decay if decays(name, parameters[name]) else 0.0
+                members.setdefault((scale, weight_decay), []).append(parameters[name])
+    return [
+        {"params": chosen, "lr_scale": scale, "weight_decay": weight_decay}
+        for (scale, weight_decay), chosen in members.items()
+    ]
 
 
 def build_optimizer(module: nn.Module, groups: LayerGroups, recipe: Recipe) -> torch.optim.Optimizer:
@@ -102,7 +104,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> di
     for name, parameter in module.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
-                flat[f"{key}/{name}"] = value.detach().cpu().contiguous()
+                flat[f"{key}/{name}"] = value.detach().to("cpu", copy=True).contiguous()
     return flat
 
 
@@ -128,5 +130,5 @@ def restore_optimizer(
 def _like(value: Tensor, parameter: Parameter) -> Tensor:
     """On the parameter's device and in its memory layout, which fused optimisers take for granted."""
     if value.ndim == 0:
-        return value.to(parameter.device) if parameter.is_cuda else value
+        return value.to(parameter.device, copy=True) if parameter.is_cuda else value.clone()
     return torch.empty_like(parameter, requires_grad=False).copy_(value)

@@ -77,5 +77,4 @@ def erase(pixels: Tensor, strength: float, seed: int) -> None:
     if strength == 0:
         return
     random.seed(seed)
-    eraser = RandomErasing(0.25 * strength, device=pixels.device)  # type: ignore[no-untyped-call]
-    eraser(pixels)
+    RandomErasing(0.25 * strength, device=pixels.device)(pixels)
