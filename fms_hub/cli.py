@@ -74,7 +74,9 @@ def select(
     label_column: Annotated[str | None, typer.Option(help="Of a datasets table.")] = None,
     revision: Annotated[str | None, typer.Option(help="Of a Hub dataset.")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out unreadable images.")] = False,
-    keep_checkpoints: Annotated[int | None, typer.Option(help="Most checkpoints kept besides the best.")] = None,
+    keep_checkpoints: Annotated[
+        int | None, typer.Option(help="Most checkpoints kept besides the best.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that prepare images.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -133,7 +135,9 @@ def _show(selection: Selection, as_json: bool) -> None:
     settings = ", ".join(f"{name}={_short(value)}" for name, value in best.hyperparameters.items())
     print(f"\nbest       {best.candidate} after {best.epochs} epochs")
     print(f"settings   {settings}")
-    print(f"score      {best.score:.4f} validation {selection.metric}, {best.test_score:.4f} on the test split")
+    print(
+        f"score      {best.score:.4f} validation {selection.metric}, {best.test_score:.4f} on the test split"
+    )
     print(f"spent      {selection.spent.epochs} epochs, {selection.spent.seconds:.0f} s")
     print(f"out        {selection.out}")
 
@@ -145,7 +149,9 @@ def _table(selection: Selection, rows: int = 12) -> str:
     for run, row in board.head(rows).iterrows():
         score = "-" if row["score"] is None or row["score"] != row["score"] else f"{row['score']:.4f}"
         rate = _short(row["hyperparameters"].get("learning_rate", "-"))
-        lines.append(f"{run:>4}  {score:>6}  {row['epochs']:>6}  {row['candidate']:<34}  {rate:>13}  {row['status']}")
+        lines.append(
+            f"{run:>4}  {score:>6}  {row['epochs']:>6}  {row['candidate']:<34}  {rate:>13}  {row['status']}"
+        )
     if len(board) > rows:
         lines.append(f"      ... and {len(board) - rows} more runs")
     return "\n".join(lines)

@@ -138,7 +138,9 @@ class Budget:
             raise BudgetError("a budget needs epochs, seconds or both; found neither. Try Budget(epochs=40).")
         for name, value in (("epochs", self.epochs), ("seconds", self.seconds)):
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise BudgetError(f"a budget's {name} must be a positive number, found {value}. Try '40 epochs' or '20m'.")
+                raise BudgetError(
+                    f"a budget's {name} must be a positive number, found {value}. Try '40 epochs' or '20m'."
+                )
         if self.epochs is not None and self.epochs != int(self.epochs):
             raise BudgetError(f"a budget's epochs must be a whole number, found {self.epochs}.")
 

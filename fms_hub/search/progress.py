@@ -37,13 +37,14 @@ class SearchBar:
 
 
 def counting_bar(description: str, *, shown: bool) -> Callable[[int, int], None]:
-    """A callback ``(done, total)`` that draws a bar and closes it when all is done."""
-    bar = tqdm(desc=description, disable=not shown, dynamic_ncols=True, leave=False)
+    """A callback ``(done, total)`` that draws a bar from its first call on and closes it when all is done."""
+    bars: list[tqdm[None]] = []
 
     def update(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
+        if not bars:
+            bars.append(tqdm(desc=description, total=total, disable=not shown, dynamic_ncols=True, leave=False))
+        bars[0].update(done - bars[0].n)
         if done >= total:
-            bar.close()
+            bars[0].close()
 
     return update

@@ -113,7 +113,8 @@ def _conditioned(situation: Situation, surrogate: Surrogate) -> Surrogate:
         return conditioned
     curves = _curves(situation.history)
     asked = [
-        query_after(situation.problem, p, curves.get(p.run, ()), situation.sketches) for p in situation.pending
+        query_after(situation.problem, p, curves.get(p.run, ()), situation.sketches)
+        for p in situation.pending
     ]
     believed = conditioned.posterior(encode(situation.problem, asked)).mean
     queries = queries_of(situation.problem, situation.history, situation.sketches) + asked
@@ -124,7 +125,9 @@ def _from_design(situation: Situation, started: set[int]) -> Proposal:
     """The default configuration of the next candidate in diverse order."""
     problem = situation.problem
     order = diverse_order(problem)
-    taken = [o.candidate for o in situation.history if o.epoch == 1] + [p.candidate for p in situation.pending]
+    taken = [o.candidate for o in situation.history if o.epoch == 1] + [
+        p.candidate for p in situation.pending
+    ]
     candidate = next((name for name in order if name not in taken), order[0])
     return Proposal(_next_run(started), candidate, problem.space.default(), 1, problem.horizon)
 
@@ -139,7 +142,9 @@ def _pool(situation: Situation, started: set[int]) -> _Pool:
             proposal = Proposal(run, last.candidate, last.hyperparameters, last.epoch + 1, problem.horizon)
             proposals.append(proposal)
             queries.append(query_after(problem, proposal, curve, sketches))
-    seed = int(np.random.SeedSequence([situation.seed, len(situation.history), len(busy)]).generate_state(1)[0])
+    seed = int(
+        np.random.SeedSequence([situation.seed, len(situation.history), len(busy)]).generate_state(1)[0]
+    )
     for configuration in new_configurations(problem, situation.history, seed):
         proposal = _first_epoch(problem, configuration, _next_run(started))
         proposals.append(proposal)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ConfigSpace import ConfigurationSpace
 from torch import nn
@@ -26,16 +28,19 @@ from fms_hub.search.selector import Selector
 from fms_hub.search.shelf import best_of, check_space, checkpoint_name, clear, kept
 from fms_hub.search.space import Space
 from fms_hub.surrogate.surrogate import Surrogate
-from fms_hub.tasks.dataset import Dataset, load_task
+from fms_hub.tasks.dataset import load_task
 from fms_hub.tasks.task import Task
 from fms_hub.weights.featurize import featurize
 from fms_hub.weights.graph import WeightGraph
+
+if TYPE_CHECKING:
+    import datasets
 
 Candidates = str | Path | nn.Module | Candidate | Iterable[str | Path | nn.Module | Candidate] | None
 
 
 def select(
-    dataset: Dataset,
+    dataset: str | os.PathLike[str] | datasets.Dataset | datasets.DatasetDict | Task,
     candidates: Candidates = None,
     *,
     budget: str | Budget | None = None,
@@ -243,7 +248,10 @@ def _describe(candidates: Sequence[Candidate], trainer: Trainer, progress: bool)
     for number, candidate in enumerate(candidates, start=1):
         ensure_local(candidate)
         model = build(
-            candidate, classes=len(trainer.task.info.classes), image_size=trainer.image_size, seed=trainer.seed
+            candidate,
+            classes=len(trainer.task.info.classes),
+            image_size=trainer.image_size,
+            seed=trainer.seed,
         )
         graphs[candidate.name] = featurize(model.module, (3, model.input.size, model.input.size))
         bar(number, len(candidates))

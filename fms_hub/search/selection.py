@@ -20,7 +20,8 @@ from fms_hub.models.zoo import export
 from fms_hub.records import Candidate, Observation, Value
 from fms_hub.search.selector import Spent
 from fms_hub.search.shelf import best_of
-from fms_hub.tasks.images import Pictures, as_images
+from fms_hub.tasks.images import Images
+from fms_hub.tasks.pictures import Picture, as_images
 
 RESULT = "selection.json"
 
@@ -84,9 +85,11 @@ class Selection:
 
     def load_best(self) -> nn.Module:
         """The winning network in evaluation mode on the CPU: (B, 3, size, size) -> logits (B, classes)."""
-        return self._trainer.load(self._winner, self.best.hyperparameters, self.out / self.best.checkpoint).module
+        return self._trainer.load(
+            self._winner, self.best.hyperparameters, self.out / self.best.checkpoint
+        ).module
 
-    def probabilities(self, images: Pictures) -> NDArray[np.float64]:
+    def probabilities(self, images: Sequence[Picture] | Images) -> NDArray[np.float32]:
         """Class probabilities of the winner, (n, classes).
 
         Args:
@@ -97,7 +100,7 @@ class Selection:
             self._winner, self.best.hyperparameters, self.out / self.best.checkpoint, prepared
         )
 
-    def predict(self, images: Pictures) -> list[str]:
+    def predict(self, images: Sequence[Picture] | Images) -> list[str]:
         """The most probable class of each image, by name."""
         return [self.classes[i] for i in self.probabilities(images).argmax(axis=1)]
 
@@ -119,7 +122,7 @@ class Selection:
         rows = self.leaderboard()[["candidate", "hyperparameters", "score", "epochs", "status"]]
         return {
             "best": {name: getattr(self.best, name) for name in shown},
-            "leaderboard": json.loads(rows.to_json(orient="records", double_precision=15)),
+            "leaderboard": rows.astype(object).where(rows.notna(), None).to_dict(orient="records"),
             "budget": {"epochs": self.spent.epochs, "seconds": round(self.spent.seconds, 3)},
             "out": str(self.out),
         }
@@ -153,7 +156,9 @@ def leaderboard(history: Sequence[Observation]) -> pd.DataFrame:
     return table.sort_values("score", ascending=False, na_position="last", kind="stable")
 
 
-def conclude(history: Sequence[Observation], out: Path, trainer: Trainer, candidates: Sequence[Candidate]) -> Best:
+def conclude(
+    history: Sequence[Observation], out: Path, trainer: Trainer, candidates: Sequence[Candidate]
+) -> Best:
     """Score the winner on the test split, once: a result already on disk for this winner is read back.
 
     Raises:

@@ -200,7 +200,9 @@ class Selector:
 
     def _left(self) -> tuple[float, float]:
         spent = self.spent
-        epochs = math.inf if self.budget.epochs is None else self.budget.epochs - spent.epochs - len(self._pending)
+        epochs = (
+            math.inf if self.budget.epochs is None else self.budget.epochs - spent.epochs - len(self._pending)
+        )
         seconds = math.inf if self.budget.seconds is None else self.budget.seconds - spent.seconds
         return epochs, seconds
 
@@ -281,5 +283,7 @@ def _initial_runs(budget: Budget, candidates: int) -> int:
 
 def _read_sketches(folder: Path, history: Sequence[Observation]) -> dict[tuple[int, int], Vector]:
     return {
-        (o.run, o.epoch): WeightGraph.load(folder / o.sketch).pooled() for o in history if o.sketch is not None
+        (o.run, o.epoch): WeightGraph.load(folder / o.sketch).pooled()
+        for o in history
+        if o.sketch is not None
     }

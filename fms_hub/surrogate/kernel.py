@@ -64,9 +64,7 @@ class GroupKernel(Kernel):  # type: ignore[misc]
         start = centre.double().log()
         self.register_parameter(log, torch.nn.Parameter(start.clone()))
         prior = LogNormalPrior(start.clone(), torch.full_like(start, spread))
-        self.register_prior(
-            f"{name}_prior", prior, lambda module, log=log: getattr(module, log).exp()
-        )
+        self.register_prior(f"{name}_prior", prior, lambda module, log=log: getattr(module, log).exp())
 
     def _value(self, name: str) -> Tensor:
         value: Tensor = getattr(self, f"log_{name}")

@@ -123,7 +123,9 @@ class Surrogate:
         # One score, or equal ones, say nothing of the spread; accuracies differ by tenths.
         spread = spread if spread > 1e-3 else 0.1
         centre = float(scores.mean())
-        return _Data(self.scaling.columns(inputs), torch.from_numpy((scores - centre) / spread), centre, spread)
+        return _Data(
+            self.scaling.columns(inputs), torch.from_numpy((scores - centre) / spread), centre, spread
+        )
 
     def _process(self, data: _Data) -> _Process:
         process = _Process(data.x, data.y, self.groups)
@@ -142,10 +144,16 @@ class Surrogate:
         if self.parameters is None or self.scaling is None or self.data is None:
             raise ValueError("only a fitted surrogate can be saved")
         tensors = {f"parameters.{name}": value for name, value in self.parameters.items()}
-        tensors |= {f"scaling.{name}": torch.from_numpy(value) for name, value in asdict(self.scaling).items()}
+        tensors |= {
+            f"scaling.{name}": torch.from_numpy(value) for name, value in asdict(self.scaling).items()
+        }
         units = torch.tensor([self.data.centre, self.data.spread], dtype=torch.float64)
         tensors |= {"data.x": self.data.x, "data.y": self.data.y, "data.units": units}
-        config = {"format_version": FORMAT_VERSION, "name": self.name, "groups": [asdict(g) for g in self.groups]}
+        config = {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "groups": [asdict(g) for g in self.groups],
+        }
         partial = path.with_name(path.name + ".partial")
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"config": json.dumps(config)})
         partial.replace(path)
@@ -165,7 +173,9 @@ class Surrogate:
         units = tensors["data.units"].tolist()
         return cls(
             name=config["name"],
-            parameters={k.removeprefix("parameters."): v for k, v in tensors.items() if k.startswith("parameters.")},
+            parameters={
+                k.removeprefix("parameters."): v for k, v in tensors.items() if k.startswith("parameters.")
+            },
             scaling=scaling,
             groups=groups,
             data=_Data(tensors["data.x"], tensors["data.y"], *units),
@@ -201,7 +211,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             config = json.loads((file.metadata() or {}).get("config", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is not a surrogate: {error}. Give a file written by Surrogate.save.") from error
+        raise CheckpointError(
+            f"{path} is not a surrogate: {error}. Give a file written by Surrogate.save."
+        ) from error
     found = config.get("format_version")
     if found != FORMAT_VERSION:
         raise CheckpointError(
@@ -215,7 +227,9 @@ def _expected(groups: tuple[Group, ...]) -> dict[str, tuple[int | None, ...]]:
     """Shape by tensor name; None where any length will do."""
     columns = sum(group.width + 1 for group in groups)
     widths = {group.name: group.width for group in groups}
-    blank = _Process(torch.zeros(1, columns, dtype=torch.float64), torch.zeros(1, dtype=torch.float64), groups)
+    blank = _Process(
+        torch.zeros(1, columns, dtype=torch.float64), torch.zeros(1, dtype=torch.float64), groups
+    )
     shapes: dict[str, tuple[int | None, ...]] = {
         f"parameters.{name}": tuple(value.shape) for name, value in blank.named_parameters()
     }
@@ -226,7 +240,9 @@ def _expected(groups: tuple[Group, ...]) -> dict[str, tuple[int | None, ...]]:
 
 def _check(path: Path, tensors: dict[str, Tensor], expected: dict[str, tuple[int | None, ...]]) -> None:
     for name in sorted(set(expected) ^ set(tensors)):
-        raise CheckpointError(f"{path}: tensor {name} is {'missing' if name in expected else 'not expected'}.")
+        raise CheckpointError(
+            f"{path}: tensor {name} is {'missing' if name in expected else 'not expected'}."
+        )
     for name, shape in expected.items():
         found = tuple(tensors[name].shape)
         if len(found) != len(shape) or any(e not in (None, f) for e, f in zip(shape, found, strict=True)):

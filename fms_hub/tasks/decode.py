@@ -65,12 +65,30 @@ def decode(data: bytes, *, side: int | None = None) -> Image.Image:
         if side is not None:
             _draft(image, side)
         image.load()
-        rgb = _upright(_rgb(image), _orientation(image))
+        rgb = _upright(to_rgb(image), _orientation(image))
     except _DAMAGE as error:
         if isinstance(error, TaskError):
             raise
         raise TaskError(f"cannot be decoded ({error})") from error
     return rgb if side is None else shrink(rgb, side)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Show any mode as RGB: transparency on white, of 16 bits the upper 8.
+
+    Raises:
+        TaskError: 32 bits a pixel; the message does not name the image.
+    """
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        upper = (np.asarray(image).astype(np.int32) >> 8).clip(0, 255).astype(np.uint8)
+        return Image.fromarray(upper).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise TaskError(
+            f"has 32 bits a pixel (mode {image.mode}), whose range is unknown; convert it to 8 or 16 bits"
+        )
+    if image.has_transparency_data:
+        return _on_white(image.convert("RGBA"))
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def shrink(image: Image.Image, side: int) -> Image.Image:
@@ -124,19 +142,6 @@ def _orientation(image: Image.Image) -> int:
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
     operation = _UPRIGHT.get(orientation)
     return image if operation is None else image.transpose(operation)
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        upper = (np.asarray(image).astype(np.int32) >> 8).clip(0, 255).astype(np.uint8)
-        return Image.fromarray(upper).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise TaskError(
-            f"has 32 bits a pixel (mode {image.mode}), whose range is unknown; convert it to 8 or 16 bits"
-        )
-    if image.has_transparency_data:
-        return _on_white(image.convert("RGBA"))
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _on_white(image: Image.Image) -> Image.Image:

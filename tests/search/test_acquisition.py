@@ -28,7 +28,9 @@ def log_ei(mean: float, std: float, best: float) -> float:
         (0.4, 0.05, 0.5, 0.00042453513),
     ],
 )
-def test_expected_improvement_matches_the_table(mean: float, std: float, best: float, expected: float) -> None:
+def test_expected_improvement_matches_the_table(
+    mean: float, std: float, best: float, expected: float
+) -> None:
     assert np.exp(log_ei(mean, std, best)) == pytest.approx(expected, rel=1e-8)
 
 
@@ -37,7 +39,9 @@ def test_expected_improvement_matches_the_integral(z: float) -> None:
     std, best = 0.2, 0.5
     mean = best + z * std
     # In units of the tail's own density, so that the integrand does not underflow.
-    integral, _ = quad(lambda t: t * np.exp(-0.5 * (t**2 - 2 * t * z)), 0, max(z, 0) + 40, epsabs=0, epsrel=1e-12)
+    integral, _ = quad(
+        lambda t: t * np.exp(-0.5 * (t**2 - 2 * t * z)), 0, max(z, 0) + 40, epsabs=0, epsrel=1e-12
+    )
     expected = np.log(std * integral) + norm.logpdf(z)
     assert log_ei(mean, std, best) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 

@@ -24,9 +24,7 @@ PROBLEM = Problem(tuple(START), SPACE, 6, 1000, np.array([0.5, 1.0]), START)
 
 
 def situation(history: list[Observation], **changes: object) -> Situation:
-    base = Situation(
-        PROBLEM, tuple(history), (), {}, frozenset(), 3, math.inf, "at-fidelity", seed=0
-    )
+    base = Situation(PROBLEM, tuple(history), (), {}, frozenset(), 3, math.inf, "at-fidelity", seed=0)
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -153,6 +151,8 @@ def test_what_does_not_fit_the_time_left_is_not_proposed() -> None:
     assert propose(where, Surrogate()) is None
 
 
-@pytest.mark.parametrize(("observations", "size"), [(0, 0), (3, 0), (4, 4), (5, 4), (6, 6), (9, 9), (13, 9), (14, 14)])
+@pytest.mark.parametrize(
+    ("observations", "size"), [(0, 0), (3, 0), (4, 4), (5, 4), (6, 6), (9, 9), (13, 9), (14, 14)]
+)
 def test_the_kernel_is_refitted_at_a_geometric_series_of_sizes(observations: int, size: int) -> None:
     assert fit_size(observations) == size

@@ -47,7 +47,9 @@ def test_encoding_is_physical_so_that_ranges_do_not_matter() -> None:
 
 def test_unknown_hyperparameters_get_columns_of_their_own() -> None:
     configspace = ConfigurationSpace()
-    configspace.add(Categorical("mixer", ["none", "mixup", "cutmix"]), Integer("layers", (1, 5)), Float("x", (0, 2)))
+    configspace.add(
+        Categorical("mixer", ["none", "mixup", "cutmix"]), Integer("layers", (1, 5)), Float("x", (0, 2))
+    )
     space = Space(configspace)
     assert space.unknown == ("layers", "mixer", "x")
     row = dict(zip(space.columns, space.encode([{"mixer": "cutmix", "layers": 5, "x": 0.5}])[0], strict=True))

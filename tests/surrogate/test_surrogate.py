@@ -24,11 +24,15 @@ def example(n: int, seed: int = 0) -> tuple[Inputs, NDArray[np.float64]]:
     quality = np.linspace(0.0, 0.2, 5)[candidate]
     weights = np.stack([quality * k for k in range(1, 21)], axis=1) + 0.001 * rng.normal(size=(n, 20))
     before = 0.3 + quality + 0.3 * hyperparameters[:, 0] * (1 - np.exp(-(epoch - 1) / 4))
-    scores = 0.3 + quality + 0.3 * hyperparameters[:, 0] * (1 - np.exp(-epoch / 4)) + 0.005 * rng.normal(size=n)
+    scores = (
+        0.3 + quality + 0.3 * hyperparameters[:, 0] * (1 - np.exp(-epoch / 4)) + 0.005 * rng.normal(size=n)
+    )
     curve = np.stack([before, before, before / 2, 0.1 * before, 1 - before], axis=1)
     curve[epoch == 1] = np.nan
     fidelity = np.stack([epoch / 12, 0.5 + 0.1 * np.log10(epoch)], axis=1)
-    inputs = Inputs(hyperparameters, fidelity, curve, weights, np.full((n, 3), 0.5), candidate.astype(np.int64))
+    inputs = Inputs(
+        hyperparameters, fidelity, curve, weights, np.full((n, 3), 0.5), candidate.astype(np.int64)
+    )
     return inputs, scores
 
 
@@ -98,7 +102,9 @@ def test_the_posterior_is_that_of_the_textbook(fitted: Surrogate) -> None:
         prior = kernel(q).to_dense().diagonal()
         variance = prior - (cross * torch.linalg.solve(k, cross.T).T).sum(1) + noise
     posterior = fitted.posterior(queries)
-    np.testing.assert_allclose(posterior.mean, fitted.data.centre + fitted.data.spread * mean.numpy(), rtol=1e-8)
+    np.testing.assert_allclose(
+        posterior.mean, fitted.data.centre + fitted.data.spread * mean.numpy(), rtol=1e-8
+    )
     np.testing.assert_allclose(posterior.std, fitted.data.spread * variance.sqrt().numpy(), rtol=1e-6)
 
 

@@ -97,7 +97,9 @@ def _read(folder: Path, entry: Mapping[str, object]) -> pd.DataFrame:
     for name, digest in files.items():
         path = folder / name
         if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            raise ValueError(f"{path} is absent or not what the manifest says; restore it or remove its line.")
+            raise ValueError(
+                f"{path} is absent or not what the manifest says; restore it or remove its line."
+            )
     frame = pd.read_parquet(folder / next(name for name in files if name.endswith(".parquet")))
     for column in ("validation_score", "test_score"):
         scores = frame[column].dropna()
