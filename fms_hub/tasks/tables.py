@@ -57,7 +57,7 @@ def fetch(repository: str, revision: str | None) -> Any:
     reading = f"{repository!r} is no existing folder, so it was read as a Hub dataset id"
     try:
         return datasets.load_dataset(repository, revision=revision)
-    except datasets.exceptions.FileNotFoundDatasetsError as error:
+    except FileNotFoundError as error:
         raise TaskError(
             f"{reading}, but the Hub has no usable dataset {named} ({error}). Check the spelling, or give an "
             "existing folder of class folders."

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fms_hub.errors import TaskError
-from fms_hub.tasks.tables import read_table
+from fms_hub.tasks.tables import fetch, read_table
 from fms_hub.tasks.verify import FoundTask
 
 
@@ -241,3 +241,31 @@ def test_nothing_warns_without_cause(table: datasets.Dataset) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read(datasets.DatasetDict(train=table, test=table))
+
+
+def test_what_datasets_loads_can_be_read(
+    tmp_path: Path, scans: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for i in range(12):
+        folder = tmp_path / "scans" / ("test" if i < 4 else "train") / ("cat" if i % 2 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(scans[i]).save(folder / f"{i}.png")
+    found = read(fetch(str(tmp_path / "scans"), None))
+    assert found.classes == ("cat", "dog")
+    assert {split: len(part.labels) for split, part in found.splits.items()} == {"train": 8, "test": 4}
+    shown = sorted(np.asarray(image)[..., 0].tobytes() for image in found.splits["test"].images)
+    assert shown == sorted(scan.tobytes() for scan in scans[:4])
+
+
+def test_what_datasets_cannot_load_is_a_task_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        TaskError, match=r"read as a Hub dataset id, but the Hub has no usable dataset .*empty@v2"
+    ):
+        fetch(str(tmp_path / "empty"), "v2")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "train.parquet").write_bytes(b"no parquet")
+    with pytest.raises(TaskError, match=r"`datasets` cannot load .*broken .* Load it yourself"):
+        fetch(str(tmp_path / "broken"), None)
