@@ -14,7 +14,9 @@ at most the epoch under way.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -60,11 +62,11 @@ class Logbook:
         path = self.folder / FILE_NAME
         header, history, intact = _parse(path)
         if header is None:
-            self._file = path.open("wb")
+            self._file = path.open("wb", buffering=0)
             self._write({"format_version": FORMAT_VERSION, "identity": identity})
             return []
         _compare(self.folder, header, identity)
-        self._file = path.open("r+b")
+        self._file = path.open("r+b", buffering=0)
         self._file.truncate(intact)
         self._file.seek(intact)
         return history
@@ -89,12 +91,15 @@ class Logbook:
         line = json.dumps(record, sort_keys=True, allow_nan=False).encode() + b"\n"
         start = self._file.tell()
         try:
-            self._file.write(line)
-            self._file.flush()
+            # Unbuffered, so that nothing is left behind to be flushed later; a full disk writes less.
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, "no space left for the whole line")
             os.fsync(self._file.fileno())
         except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(start)
             raise StorageError(
-                f"cannot append to {self.folder / FILE_NAME}: {error}. The log up to byte {start} is intact; "
+                f"cannot append to {self.folder / FILE_NAME}: {error}. What was logged before is intact; "
                 "free some space and run the same command again."
             ) from error
 
