@@ -157,7 +157,9 @@ def _explain(error: BaseException, repo: str, revision: str | None) -> str:
             return (
                 f"the Hub is busy or failing, and {repo}{at} is not on this disk. Try again in some minutes."
             )
-        case LocalEntryNotFoundError(__cause__=HfHubHTTPError() as answer):
+        case LocalEntryNotFoundError() | RevisionResolutionError() if isinstance(
+            answer := error.__cause__, HfHubHTTPError
+        ):
             return _explain(answer, repo, revision)
         case LocalEntryNotFoundError() | RevisionResolutionError() | OfflineModeIsEnabled():
             return (

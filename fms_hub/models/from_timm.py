@@ -97,7 +97,7 @@ def checkpoint(name: str) -> Checkpoint | None:
 
 def is_architecture(name: str) -> bool:
     """Whether timm can build an architecture of this name."""
-    return bool(is_model(name))
+    return "." not in name and bool(is_model(name))
 
 
 def origin_of_name(name: str, weights: Path | None = None) -> Origin:

@@ -1,0 +1,52 @@
+"""Clients of the loopback Hub: processes of their own, as huggingface_hub reads its settings on import."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_SETTINGS = ("HF_", "HUGGING")
+
+
+@dataclass(frozen=True)
+class LoopbackHub:
+    """A running loopback Hub and a cache folder that its clients share."""
+
+    address: str
+    root: Path
+    home: Path
+
+    def add(self, repo: str, files: Mapping[str, bytes], commit: str, **settings: object) -> None:
+        """Put a commit into a repository and move its main branch there."""
+        folder = self.root / "models" / repo
+        for name, content in files.items():
+            path = folder / commit / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        (folder / "refs.json").write_text(json.dumps({"main": commit}))
+        (folder / "settings.json").write_text(json.dumps(settings))
+
+    def run(self, script: str, *, offline: bool = False) -> list[str]:
+        """Lines that a script prints in a fresh Python whose Hub this is."""
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS)}
+        environment |= {
+            "HF_ENDPOINT": self.address,
+            "HF_HOME": str(self.home),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_OFFLINE": str(int(offline)),
+        }
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", script],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
