@@ -85,7 +85,7 @@ class Trainer:
         workers: int | None = None,
     ) -> None:
         self._metric = metric_named(metric)
-        self._device = _device(device)
+        self.device = _device(device)
         self.task = task
         self.metric = metric
         self.image_size = image_size
@@ -257,8 +257,8 @@ class Trainer:
         # A user's own module may flatten with .view(), which another layout forbids.
         layout = torch.contiguous_format if candidate.source == "module" else torch.channels_last
         freeze(model.module, layer_groups(model.module), recipe.frozen)
-        module = model.module.to(self._device).to(memory_format=layout)
-        return _Network(module, Stage(model.input, self._device, layout))
+        module = model.module.to(self.device).to(memory_format=layout)
+        return _Network(module, Stage(model.input, self.device, layout))
 
 
 def _device(name: str | None) -> torch.device:

@@ -32,20 +32,22 @@ def log_expected_improvement(posterior: Posterior, best: NDArray[np.float64]) ->
         (n,), natural logarithm, in units of log score.
     """
     z = (posterior.mean - best) / posterior.std
-    return _log_h(z) + np.log(posterior.std)
+    improvement: NDArray[np.float64] = _log_h(z) + np.log(posterior.std)
+    return improvement
 
 
 def _log_h(z: NDArray[np.float64]) -> NDArray[np.float64]:
     """Logarithm of phi(z) + z Phi(z), in three ranges of z."""
     near = np.maximum(z, -1.0)
-    close = np.log(np.exp(-0.5 * near**2 - _LOG_ROOT_TAU) + near * ndtr(near))
+    close: NDArray[np.float64] = np.log(np.exp(-0.5 * near**2 - _LOG_ROOT_TAU) + near * ndtr(near))
     far = np.clip(z, -1e4, -1.0)
     tail = np.log(erfcx(-far / np.sqrt(2)) * -far) + _LOG_ROOT_HALF_PI
     # expm1 keeps the difference of two nearly equal numbers; beyond 1e4 it is 1 / z^2 to the last digit.
     middle = -0.5 * z**2 - _LOG_ROOT_TAU + np.log(-np.expm1(np.minimum(tail, -1e-300)))
     distant = np.minimum(z, -1.0)
     limit = -0.5 * distant**2 - _LOG_ROOT_TAU - 2.0 * np.log(-distant)
-    return np.where(z > -1.0, close, np.where(z > -1e4, middle, limit))
+    found: NDArray[np.float64] = np.where(z > -1.0, close, np.where(z > -1e4, middle, limit))
+    return found
 
 
 def incumbents(

@@ -42,7 +42,9 @@ def counting_bar(description: str, *, shown: bool) -> Callable[[int, int], None]
 
     def update(done: int, total: int) -> None:
         if not bars:
-            bars.append(tqdm(desc=description, total=total, disable=not shown, dynamic_ncols=True, leave=False))
+            bars.append(
+                tqdm(desc=description, total=total, disable=not shown, dynamic_ncols=True, leave=False)
+            )
         bars[0].update(done - bars[0].n)
         if done >= total:
             bars[0].close()

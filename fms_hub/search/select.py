@@ -213,7 +213,8 @@ def _derive_budget(candidates: int, max_epochs: int) -> Budget:
     """Two epochs to look at each candidate, and three full runs."""
     budget = Budget(epochs=2 * candidates + 3 * max_epochs)
     print(
-        f"budget: {budget} (2 for each of {candidates} candidates, 3 runs of {max_epochs}); set budget= to change it",
+        f"budget: {budget} (2 for each of {candidates} candidates, 3 runs of {max_epochs}); "
+        "set budget= to change it",
         file=sys.stderr,
     )
     return budget

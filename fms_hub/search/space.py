@@ -143,7 +143,7 @@ class Space:
         return [_plain(near[i]) for i in order[:n]]
 
     def encode(self, configurations: Sequence[Mapping[str, Value]]) -> NDArray[np.float64]:
-        """Encode configurations, shape (n, H); inactive and absent hyperparameters take their neutral value."""
+        """Encode configurations, shape (n, H); inactive and absent hyperparameters are neutral."""
         rows = np.empty((len(configurations), len(self.columns)))
         for row, values in zip(rows, configurations, strict=True):
             row[:] = self._encode_one(values)

@@ -1,4 +1,4 @@
-"""The one door to gpytorch: importing it decorates functions with a torch feature that warns of its own end."""
+"""The one door to gpytorch, whose import warns of the end of a torch feature that it uses."""
 
 import warnings
 

@@ -95,7 +95,7 @@ class GroupKernel(Kernel):  # type: ignore[misc]
         return total
 
     def _split(self, x: Tensor) -> tuple[Tensor, ...]:
-        return x.split([group.width + 1 for group in self.groups], dim=-1)
+        return torch.split(x, [group.width + 1 for group in self.groups], dim=-1)
 
     def _squared(self, group: Group, a: Tensor, b: Tensor) -> Tensor:
         if group.categorical:

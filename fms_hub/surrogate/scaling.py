@@ -1,4 +1,4 @@
-"""From input groups to the kernel's columns: robust scaling of weights and task, zeros and bits for absence."""
+"""From input groups to the kernel's columns: robust scaling, zeros and presence bits for absent groups."""
 
 from __future__ import annotations
 
@@ -77,5 +77,5 @@ def _scale(
 
 
 def _with_presence(block: NDArray[np.float64]) -> NDArray[np.float64]:
-    absent = np.isnan(block).any(axis=1)
-    return np.hstack([np.where(absent[:, None], 0.0, block), ~absent[:, None]])
+    present = ~np.isnan(block).any(axis=1, keepdims=True)
+    return np.hstack([np.where(present, block, 0.0), present.astype(np.float64)])

@@ -197,7 +197,7 @@ def _maximise_posterior(process: _Process, steps: int) -> None:
         return loss
 
     with gpytorch.settings.fast_computations(False, False, False), _quiet():
-        optimizer.step(closure)
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
 
 
 def _quiet() -> warnings.catch_warnings:

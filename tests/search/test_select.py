@@ -101,7 +101,7 @@ def test_predict_takes_files_arrays_and_images(
     assert (rows == rows[0]).all()
     with pytest.raises(TaskError, match="image 0"):
         selection.predict([np.zeros((4, 4))])  # type: ignore[list-item]
-    with pytest.raises(TaskError, match="absent.png"):
+    with pytest.raises(TaskError, match=r"absent\.png"):
         selection.predict([tmp_path / "absent.png"])
 
 
