@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from fms_hub.errors import CandidateError
+from fms_hub.finetune.checkpoint import read
+from fms_hub.models import bundle
+from fms_hub.models.catalog import bundled
+from fms_hub.models.zoo import build
+from training.pretrain.card import card
+from training.pretrain.plan import PLAN, Pretraining, planned
+from training.pretrain.run import Places, is_bundled, pretrain
+
+SHORT = Pretraining("test_efficientnet", "scans", 2)
+CONTROL = Pretraining("test_convnext", "scans", 0)
+
+
+@pytest.fixture
+def places(tmp_path) -> Places:
+    """A dataset file of 300 real scans, and an empty bundle."""
+    scans = load_digits()
+    pixels, labels = (scans.images / 16 * 255).astype(np.uint8), scans.target
+    meta = {
+        "repo": "https://example.org/scans",
+        "commit": "0123456789abcdef",
+        "licence": "MIT",
+        "format": "raw",
+    }
+    (tmp_path / "data").mkdir()
+    np.savez(
+        tmp_path / "data" / "scans.npz",
+        x_train=pixels[:300],
+        y_train=labels[:300],
+        x_test=pixels[300:400],
+        y_test=labels[300:400],
+        class_names=np.array([str(digit) for digit in range(10)]),
+        meta=np.array(json.dumps(meta)),
+    )
+    return Places(tmp_path / "data", tmp_path / "bundle")
+
+
+def never() -> bool:
+    return False
+
+
+def test_a_checkpoint_is_trained_listed_and_opens_as_a_candidate(places):
+    entry = pretrain(SHORT, places, never)
+    assert entry is not None
+    assert bundle.read_index(places.bundle) == (entry,)
+    assert is_bundled(SHORT, places.bundle)
+    assert not is_bundled(CONTROL, places.bundle)
+    assert (entry.name, entry.epochs, entry.classes) == ("bundled/test_efficientnet.scans", 2, 10)
+    assert entry.data == "240 images of scans, https://example.org/scans at 0123456789ab"
+    assert entry.licence == "MIT"
+    assert entry.command == "python -m training.pretrain --data DATA --only test_efficientnet.scans"
+    assert not places.run(SHORT).exists()
+    (candidate,) = bundled(places.bundle)
+    assert build(candidate, classes=3, image_size=32).module(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
+
+
+def test_accuracy_is_of_the_weights_as_shipped(places):
+    entry = pretrain(SHORT, places, never)
+    assert entry is not None
+    module = timm.create_model(
+        f"local-dir:{places.bundle / 'test_efficientnet.scans'}", pretrained=True
+    ).eval()
+    config = timm.data.resolve_model_data_config(module)
+    assert config["input_size"] == (3, 32, 32)
+    transform = timm.data.create_transform(**config)
+    scans = load_digits()
+    pixels = (scans.images[300:400] / 16 * 255).astype(np.uint8)
+    batch = torch.stack([transform(Image.fromarray(image).convert("RGB")) for image in pixels])
+    with torch.no_grad():
+        predictions = module(batch).argmax(dim=1).numpy()
+    assert (predictions == scans.target[300:400]).mean() == pytest.approx(entry.accuracy)
+
+
+def test_when_time_is_up_the_next_call_goes_on(places):
+    straight = pretrain(SHORT, places, never)
+    first = Places(places.data, places.bundle.with_name("again"))
+    folder = first.run(SHORT)
+    assert straight is not None
+    assert pretrain(SHORT, first, (folder / "epoch1").exists) is None
+    assert read(folder / "epoch1").state.epoch == 1
+    assert not is_bundled(SHORT, first.bundle)
+    resumed = pretrain(SHORT, first, never)
+    assert resumed == straight
+
+
+def test_the_control_keeps_its_initialisation_and_says_so(places):
+    pretrain(SHORT, places, never)
+    entry = pretrain(CONTROL, places, never)
+    assert entry is not None
+    assert (entry.name, entry.epochs, entry.data) == ("bundled/test_convnext.random", 0, "none")
+    assert entry.accuracy < 0.3
+    assert {item.name for item in bundle.read_index(places.bundle)} == {
+        "bundled/test_convnext.random",
+        "bundled/test_efficientnet.scans",
+    }
+
+
+def test_the_plan_is_varied_and_its_names_distinct():
+    assert len({p.name for p in PLAN}) == len(PLAN) >= 10
+    assert len({p.architecture.rstrip("0123456789").removesuffix("_gn") for p in PLAN}) >= 6
+    assert len({p.data for p in PLAN}) >= 5
+    assert sum(p.epochs == 0 for p in PLAN) == 1
+    assert planned(PLAN[3].name) is PLAN[3]
+    with pytest.raises(CandidateError, match=r"no 'test_resnet\.cifar'; it has test_resnet\.mnist"):
+        planned("test_resnet.cifar")
+
+
+def test_the_card_says_what_the_index_says(places):
+    entry = pretrain(CONTROL, places, never)
+    assert entry is not None
+    text = card([entry], [123456])
+    assert f"| `{entry.name}` | {entry.parameters:,} | 10 | 0 | {entry.accuracy:.3f} | 123 |" in text
+    assert f"| none | Apache-2.0 (no data) | `{entry.command}` | `{entry.sha256[:16]}` |" in text
+    assert "1 timm architectures" in text
