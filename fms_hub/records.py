@@ -83,7 +83,7 @@ class Observation:
 
     Attributes:
         run, candidate, hyperparameters, epoch, horizon: as in the `Proposal` that was followed.
-        score: validation score in [0, 1], higher is better; None if the epoch failed.
+        score: validation score in [0, 1], higher is better; None exactly if the epoch failed.
         train_loss: mean training loss of the epoch, nats; None if unknown.
         seconds: wall-clock time of training and validating, >= 0.
         overhead: wall-clock seconds spent on proposing, sketching and saving around it, >= 0.
@@ -92,6 +92,9 @@ class Observation:
         reason: why it failed, else None.
         checkpoint: name of the checkpoint folder below the search's folder, or None.
         sketch: name of the file with the sketch of the new weights, or None.
+
+    Raises:
+        ValueError: score, status, seconds or overhead are outside these ranges.
     """
 
     run: int
@@ -108,6 +111,16 @@ class Observation:
     reason: str | None = None
     checkpoint: str | None = None
     sketch: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.status == "ok") != (self.score is not None):
+            raise ValueError("a score belongs to an epoch that is ok, and to no other")
+        if self.score is not None and not 0.0 <= self.score <= 1.0:
+            raise ValueError(f"a score lies in [0, 1], higher is better; found {self.score}")
+        for name in ("seconds", "overhead"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0.0):
+                raise ValueError(f"{name} must be finite and at least 0, found {value}")
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -18,7 +18,6 @@ import contextlib
 import dataclasses
 import errno
 import json
-import math
 import os
 import warnings
 from collections.abc import Mapping
@@ -51,6 +50,7 @@ class Logbook:
 
     def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
         self.folder = folder
+        self._path = folder / FILE_NAME
         self._lock = _lock(folder)
         try:
             self._history = self._open(dict(identity))
@@ -59,16 +59,11 @@ class Logbook:
             raise
 
     def _open(self, identity: dict[str, str]) -> list[Observation]:
-        path = self.folder / FILE_NAME
-        header, history, intact = _parse(path)
+        header, history, self._size = _parse(self._path)
         if header is None:
-            self._file = path.open("wb", buffering=0)
             self._write({"format_version": FORMAT_VERSION, "identity": identity})
-            return []
-        _compare(self.folder, header, identity)
-        self._file = path.open("r+b", buffering=0)
-        self._file.truncate(intact)
-        self._file.seek(intact)
+        else:
+            _compare(self.folder, header, identity)
         return history
 
     @property
@@ -80,7 +75,7 @@ class Logbook:
         """Add one observation and wait until the disk has it.
 
         Raises:
-            ValueError: the observation does not follow the last one of its run, or is not finite.
+            ValueError: the observation does not follow the last one of its run.
             StorageError: the disk is full or gone; what was logged before is kept.
         """
         _check_follows(self._history, observation)
@@ -89,23 +84,25 @@ class Logbook:
 
     def _write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps(record, sort_keys=True, allow_nan=False).encode() + b"\n"
-        start = self._file.tell()
-        try:
-            # Unbuffered, so that nothing is left behind to be flushed later; a full disk writes less.
-            if self._file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, "no space left for the whole line")
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                self._file.truncate(start)
-            raise StorageError(
-                f"cannot append to {self.folder / FILE_NAME}: {error}. What was logged before is intact; "
-                "free some space and run the same command again."
-            ) from error
+        # Unbuffered, so that nothing is left behind to be flushed later.
+        with self._path.open("r+b", buffering=0) as file:
+            file.truncate(self._size)
+            file.seek(self._size)
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, "no space left for the whole line")
+                os.fsync(file.fileno())
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    file.truncate(self._size)
+                raise StorageError(
+                    f"cannot append to {self._path}: {error}. What was logged before is intact; "
+                    "free some space and run the same command again."
+                ) from error
+        self._size += len(line)
 
     def close(self) -> None:
-        """Release the file and the lock."""
-        self._file.close()
+        """Release the lock."""
         self._lock.release()
 
     def __enter__(self) -> Logbook:
@@ -202,11 +199,6 @@ def _check_follows(history: list[Observation], observation: Observation) -> None
         raise ValueError(f"run {observation.run}: expected epoch {expected}, found {observation.epoch}")
     if last is not None and last.status == "failed":
         raise ValueError(f"run {observation.run} failed in epoch {last.epoch} and cannot go on")
-    score = observation.score
-    if (observation.status == "ok") != (score is not None):
-        raise ValueError("a score belongs to an epoch that is ok, and to no other")
-    if score is not None and not (math.isfinite(score) and 0.0 <= score <= 1.0):
-        raise ValueError(f"a score lies in [0, 1], found {score}")
 
 
 def _compare(folder: Path, header: Mapping[str, Any], identity: Mapping[str, str]) -> None:

@@ -115,11 +115,6 @@ def test_a_second_search_in_the_same_folder_is_refused_until_the_first_is_gone(t
         (observation(epoch=2), "expected epoch 3"),
         (observation(epoch=4), "expected epoch 3"),
         (observation(run=1, epoch=2), "expected epoch 1"),
-        (observation(epoch=3, score=1.5), "lies in"),
-        (observation(epoch=3, score=float("nan")), "lies in"),
-        (observation(epoch=3, score=None), "belongs to"),
-        (observation(epoch=3, status="failed", reason="diverged"), "belongs to"),
-        (observation(epoch=3, seconds=float("inf")), "compliant"),
     ],
 )
 def test_what_does_not_follow_is_refused_and_not_written(tmp_path: Path, bad: Observation, why: str) -> None:
