@@ -163,7 +163,7 @@ def _explain(error: BaseException, repo: str, revision: str | None) -> str:
             return _explain(answer, repo, revision)
         case LocalEntryNotFoundError() | RevisionResolutionError() | OfflineModeIsEnabled():
             return (
-                f"{repo}{at} is not on this disk and the Hub cannot be reached (no network, or HF_HUB_OFFLINE "
+                f"{repo}{at} is not on this disk and the Hub cannot be reached (no network or HF_HUB_OFFLINE "
                 f"is set). Connect and run again, or fetch it beforehand with `hf download {repo}`."
             )
         case TransportError():

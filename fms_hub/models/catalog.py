@@ -108,7 +108,7 @@ def _from_text(text: str) -> tuple[Candidate, ...]:
     known = _from_timm(text)
     if known is not None:
         return (known,)
-    if Path(text).is_dir():
+    if text and Path(text).is_dir():
         return (_from_folder(text),)
     if text.count("/") == 1 and not (text.startswith("timm/") and "@" not in text):
         return (_from_hub(text),)

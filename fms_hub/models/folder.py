@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from safetensors import SafetensorError, safe_open
+
 from fms_hub.errors import CandidateError
 
 CONFIG = "config.json"
@@ -96,6 +98,22 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def require_safetensors(files: Iterable[Path]) -> None:
+    """See that each file has a sound safetensors header, whose sizes are those of the file.
+
+    Raises:
+        CandidateError: one has not.
+    """
+    for file in files:
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise CandidateError(
+                f"{file} is no readable safetensors file: {error}. Fetch it again."
+            ) from error
+
+
 def shard_names(index: dict[str, Any], where: str) -> tuple[str, ...]:
     """Names of the shards that a model.safetensors.index.json lists, each a plain file name.
 
@@ -122,11 +140,13 @@ def refuse_pickles(where: str, found: Iterable[str] = ()) -> CandidateError:
 
 def _weight_files(path: Path) -> tuple[Path, ...]:
     if (path / WEIGHTS).is_file():
-        return (path / WEIGHTS,)
-    if (path / SHARDS).is_file():
+        files: tuple[Path, ...] = (path / WEIGHTS,)
+    elif (path / SHARDS).is_file():
         files = tuple(path / name for name in shard_names(read_json(path / SHARDS), str(path)))
         absent = [file.name for file in files if not file.is_file()]
         if absent:
             raise CandidateError(f"{path} lacks the shards {absent[:4]} that its {SHARDS} lists.")
-        return files
-    raise refuse_pickles(str(path), (f.name for f in path.iterdir() if f.suffix in _PICKLES))
+    else:
+        raise refuse_pickles(str(path), (f.name for f in path.iterdir() if f.suffix in _PICKLES))
+    require_safetensors(files)
+    return files

@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import timm
 from timm.data.config import resolve_model_data_config
 from timm.models import (
+    get_model_input_config,
     get_pretrained_cfg,
     group_parameters,
     is_model,
@@ -135,11 +136,9 @@ def build(origin: Origin, request: Request) -> Model:
             # Under the head it was trained with, timm loads a checkpoint strictly; under another it does not.
             pretrained = _create(origin, request.name, True, None, None, fixed).state_dict()
             copy_backbone(pretrained, module, head_names(module), request.name)
-    own_size = input_spec(module).size if fixed is None else None
-    spec = input_spec(module, request.image_size)
-    if request.image_size not in (None, own_size):
-        require_logits(module, request.name, request.classes, spec.size)
-    return Model(module, spec)
+    if request.image_size is not None:
+        require_logits(module, request.name, request.classes, request.image_size)
+    return Model(module, input_spec(module, request.image_size))
 
 
 def build_copy(module: TimmNetwork, request: Request) -> Model:
@@ -170,7 +169,7 @@ def input_spec(module: nn.Module, image_size: int | None = None) -> InputSpec:
     """How a timm network wants its images; `image_size` in pixels replaces its own size."""
     config = resolve_model_data_config(module)
     return InputSpec(
-        size=image_size or int(config["input_size"][-1]),
+        size=image_size or int(get_model_input_config(module)["input_size"][-1]),
         mean=tuple(map(float, config["mean"])),
         std=tuple(map(float, config["std"])),
         interpolation=str(config["interpolation"]),

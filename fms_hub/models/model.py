@@ -167,4 +167,4 @@ class HeadDropout:
 def first_line(error: BaseException) -> str:
     """The error's type and the first line of its message, for a message of ours."""
     text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    return f"{type(error).__name__}: {text[0].rstrip('.')}" if text else type(error).__name__

@@ -169,7 +169,8 @@ def _registered_origin(candidate: Candidate, weights: bool) -> from_timm.Origin:
     name = candidate.name.removeprefix("timm/")
     if not weights or candidate.location is None or candidate.revision is None:
         return from_timm.origin_of_name(name)
-    (file,) = remote.fetch_weights(candidate.location, candidate.revision)
+    (file,) = files = remote.fetch_weights(candidate.location, candidate.revision)
+    folder.require_safetensors(files)
     return from_timm.origin_of_name(name, file)
 
 
