@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fms_hub.errors import CheckpointError
-from fms_hub.weights.matrices import MATRIX_FEATURES, finish, measure
+from fms_hub.weights.matrices import MATRIX_FEATURES, finish
+from fms_hub.weights.measure import measure
 from fms_hub.weights.structure import Node, Owned, Role, Structure
 from fms_hub.weights.vectors import (
     RUNNING_FEATURES,
@@ -145,22 +146,18 @@ def _fill_matrices(table: Sketch, structure: Structure, state: Mapping[str, Tens
 
 
 def _batches(blocks: Iterable[_Block]) -> Iterator[list[_Block]]:
-    """Blocks of one shape, kernel, width and device together, as long as the stack stays small."""
+    """Blocks of one shape, kernel, type and device together, as long as the stack stays small."""
     alike: dict[tuple[object, ...], list[_Block]] = {}
     for block in blocks:
         view = block.view
-        alike.setdefault((view.shape, block.kernel, _width(view), view.device), []).append(block)
+        alike.setdefault((view.shape, block.kernel, view.dtype, view.device), []).append(block)
     for batch in alike.values():
         step = max(1, _BATCH // batch[0].view.numel())
         yield from (batch[start : start + step] for start in range(0, len(batch), step))
 
 
 def _stacked(batch: Sequence[_Block]) -> Tensor:
-    return torch.stack([block.view.to(_width(block.view)) for block in batch])
-
-
-def _width(tensor: Tensor) -> torch.dtype:
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    return batch[0].view[None] if len(batch) == 1 else torch.stack([block.view for block in batch])
 
 
 def _require_finite(names: Sequence[str], peaks: NDArray[np.float64]) -> None:
