@@ -10,6 +10,7 @@ with warnings.catch_warnings():
     from gpytorch.likelihoods import GaussianLikelihood
     from gpytorch.priors import LogNormalPrior
     from linear_operator.operators import to_linear_operator
+    from linear_operator.utils.cholesky import psd_safe_cholesky
     from linear_operator.utils.warnings import NumericalWarning
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "LogNormalPrior",
     "NumericalWarning",
     "gpytorch",
+    "psd_safe_cholesky",
     "to_linear_operator",
 ]

@@ -19,7 +19,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fms_hub.errors import CheckpointError
-from fms_hub.surrogate.gp import GaussianLikelihood, LogNormalPrior, NumericalWarning, gpytorch
+from fms_hub.surrogate.gp import (
+    GaussianLikelihood,
+    LogNormalPrior,
+    NumericalWarning,
+    gpytorch,
+    psd_safe_cholesky,
+)
 from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.kernel import Group, GroupKernel
 from fms_hub.surrogate.posterior import Posterior
@@ -106,15 +112,10 @@ class Surrogate:
         """
         if self.data is None or self.scaling is None:
             raise ValueError("condition the surrogate on at least one observation before predicting")
-        process = self._process(self.data)
-        process.eval()
-        x = self.scaling.columns(inputs)
-        with torch.no_grad(), gpytorch.settings.fast_computations(False, False, False), _quiet():
-            predicted = process.likelihood(process(x))
-            mean, variance = predicted.mean.numpy(), predicted.variance.numpy()
+        mean, variance = _predict(self._process(self.data), self.data, self.scaling.columns(inputs))
         return Posterior(
-            mean=self.data.centre + self.data.spread * mean,
-            std=self.data.spread * np.sqrt(np.maximum(variance, 1e-12)),
+            mean=self.data.centre + self.data.spread * mean.numpy(),
+            std=self.data.spread * variance.sqrt().numpy(),
         )
 
     def _prepare(self, inputs: Inputs, scores: NDArray[np.float64]) -> _Data:
@@ -180,6 +181,23 @@ class Surrogate:
             groups=groups,
             data=_Data(tensors["data.x"], tensors["data.y"], *units),
         )
+
+
+def _predict(process: _Process, data: _Data, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of one noisy observation at each row of x (Rasmussen & Williams 2006, alg. 2.1).
+
+    Only the marginals: gpytorch's own prediction forms the covariance of all rows with each other.
+    """
+    with torch.no_grad(), _quiet():
+        kernel, noise = process.covar_module, process.likelihood.noise
+        constant = process.mean_module.constant
+        observed = kernel(data.x).to_dense() + noise * torch.eye(len(data.x), dtype=torch.float64)
+        root = psd_safe_cholesky(observed)
+        weights = torch.cholesky_solve((data.y - constant).unsqueeze(-1), root)
+        cross = kernel(x, data.x).to_dense()
+        explained = torch.linalg.solve_triangular(root, cross.mT, upper=False).square().sum(dim=0)
+        left = (kernel(x, diag=True) - explained).clamp_min(0.0)
+        return constant + (cross @ weights).squeeze(-1), left + noise
 
 
 def _maximise_posterior(process: _Process, steps: int) -> None:
