@@ -73,7 +73,8 @@ def test_a_folder_with_splits(write_tree: WriteTree) -> None:
 def test_a_relative_path_wins_over_the_hub(write_tree: WriteTree, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_tree({"pets/cat": 3, "pets/dog": 3, "digits/a": 3, "digits/b": 3})
     monkeypatch.chdir(root.parent)
-    assert load_task("scans/pets").info.classes == ("cat", "dog")
+    info = load_task("scans/pets").info
+    assert (info.name, info.classes) == ("pets", ("cat", "dog"))
     monkeypatch.chdir(root)
     assert load_task("pets").info.classes == ("cat", "dog")
     assert load_task("./digits").info.classes == load_task(Path("digits")).info.classes == ("a", "b")

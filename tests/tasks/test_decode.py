@@ -171,10 +171,12 @@ def test_reducing_is_antialiased() -> None:
     assert np.abs(reduced - 127.5).max() < 8
 
 
-def test_draft_of_a_large_jpeg_shows_the_same(photo: Image.Image) -> None:
-    large = photo.resize((1203, 801), Image.Resampling.BICUBIC)
-    data = encoded(large, "JPEG", quality=95)
-    assert difference(decode(data, side=32), shrink(decode(data), 32)) < 1.5
+@pytest.mark.parametrize(("size", "side"), [((1203, 801), 32), ((180, 120), 40), ((180, 120), 59)])
+def test_draft_of_a_large_jpeg_shows_the_same(photo: Image.Image, size: tuple[int, int], side: int) -> None:
+    data = encoded(photo.resize(size, Image.Resampling.BICUBIC), "JPEG", quality=95)
+    reduced = decode(data, side=side)
+    assert min(reduced.size) == side
+    assert difference(reduced, shrink(decode(data), side)) < 1.5
 
 
 def test_draft_of_a_turned_jpeg(scans: NDArray[np.uint8]) -> None:

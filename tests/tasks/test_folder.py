@@ -129,6 +129,11 @@ def test_a_class_that_validation_lacks(write_tree: WriteTree) -> None:
         read_folder(write_tree({"train/cat": 3, "train/dog": 3, "val/cat": 1, "val/Dog": 1}))
 
 
+def test_a_class_that_test_lacks(write_tree: WriteTree) -> None:
+    with pytest.raises(TaskError, match=r"but test lacks dog of train\."):
+        read_folder(write_tree({"train/cat": 3, "train/dog": 3, "test/cat": 1}))
+
+
 def test_folders_beside_splits_are_mentioned(write_tree: WriteTree) -> None:
     root = write_tree({"train/cat": 1, "train/dog": 1, "extra/cat": 1, "figures": 1})
     (root / "docs").mkdir()

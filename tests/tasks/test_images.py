@@ -95,6 +95,27 @@ def test_the_limit_is_exact(files: EncodedImages) -> None:
     assert isinstance(shrunk(files, 12, limit_bytes=size - 1), ShrunkImages)
 
 
+def test_what_will_not_fit_is_not_decoded_for_nothing(scans: NDArray[np.uint8]) -> None:
+    class Counted:
+        """Images that remember which of them were asked for."""
+
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+
+        def __len__(self) -> int:
+            return 500
+
+        def __getitem__(self, i: int) -> Image.Image:
+            self.seen.append(i)
+            return Image.fromarray(scans[i]).convert("RGB")
+
+    images = Counted()
+    assert isinstance(shrunk(images, 8, limit_bytes=400 * 64), ShrunkImages)
+    assert len(images.seen) == 32
+    assert (min(images.seen), max(images.seen)) == (0, 499)
+    assert isinstance(shrunk(images, 8, limit_bytes=500 * 64), KeptImages)
+
+
 def test_arrays_can_be_reduced(scans: NDArray[np.uint8]) -> None:
     assert [image.size for image in shrunk(ArrayImages(scans[:3]), 4)] == [(4, 4)] * 3
 
