@@ -53,6 +53,13 @@ def test_far_below_the_incumbent_stays_finite_and_ordered() -> None:
     assert (np.diff(values) < 0).all()
 
 
+@pytest.mark.parametrize("z", [-9e3, -1.1e4, -1e6])
+def test_far_out_it_follows_the_asymptote(z: float) -> None:
+    # phi(z) + z Phi(z) = phi(z) / z^2 (1 - 3 / z^2 + ...), Abramowitz and Stegun 26.2.12
+    expected = -0.5 * np.log(2 * np.pi) - 2 * np.log(-z)
+    assert log_ei(z, 1.0, 0.0) + 0.5 * z**2 == pytest.approx(expected, abs=1e-3)
+
+
 def test_the_three_ranges_join_without_a_step() -> None:
     for edge in (-1.0, -1e4):
         around = np.array([edge * (1 + 1e-9), edge * (1 - 1e-9)])

@@ -9,7 +9,7 @@ import pytest
 from fms_hub.records import Observation, Proposal
 from fms_hub.search.encoding import Problem, encode, queries_of, targets
 from fms_hub.search.proposals import diverse_order, new_configurations
-from fms_hub.search.scheduler import Situation, fit_size, fit_to, marginal_seconds, propose
+from fms_hub.search.scheduler import Situation, _pool, fit_size, fit_to, marginal_seconds, propose
 from fms_hub.search.space import Space
 from fms_hub.surrogate.surrogate import Surrogate
 
@@ -111,9 +111,10 @@ def test_every_proposal_is_the_next_epoch_of_a_live_run_or_a_new_run() -> None:
 def test_finished_failed_stopped_and_pending_runs_are_left_alone() -> None:
     done = [*HISTORY, *curve(4, "right", [0.9] * 6, learning_rate=2e-3)]
     pending = (Proposal(2, "right", HISTORY[-2].hyperparameters, 4, 6),)
-    for rule in ("at-fidelity", "running-max", "horizon"):
-        proposal = run_on(done, stopped=frozenset({0}), pending=pending, rule=rule)
-        assert proposal.run in (1, 5)
+    pool = _pool(situation(done, stopped=frozenset({0}), pending=pending), {0, 1, 2, 3, 4})
+    assert {p.run: p.epoch for p in pool.proposals} == {1: 3, 5: 1}
+    pool = _pool(situation(done), {0, 1, 2, 3, 4})
+    assert {p.run: p.epoch for p in pool.proposals} == {0: 4, 1: 3, 2: 4, 5: 1}
 
 
 def test_new_configurations_have_never_been_tried() -> None:
