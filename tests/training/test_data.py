@@ -78,10 +78,11 @@ def test_raw_colour(tmp_path: Path, raw: Arrays) -> None:
 
 
 def test_its_own_validation_split(tmp_path: Path, raw: Arrays) -> None:
-    own = {"x_val": raw["x_test"][:9], "y_val": raw["y_test"][:9]}
+    own = {"x_val": raw["x_test"][20:29], "y_val": raw["y_test"][20:29]}
     task = read_npz(write(tmp_path, raw | own), limit=40)
     assert task.info.sizes == {"train": 40, "validation": 9, "test": 30}
-    assert np.array_equal(np.asarray(task.validation.images[4])[..., 0], raw["x_test"][4])
+    assert np.array_equal(np.asarray(task.validation.images[4])[..., 0], raw["x_test"][24])
+    assert task.validation.labels.tolist() == [2, 0, 1] * 3
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
