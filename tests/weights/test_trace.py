@@ -132,12 +132,16 @@ class _Branches(nn.Module):
         self.layer, self.never = nn.Linear(3, 2), nn.Linear(3, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = x.mean((2, 3))
-        return self.layer(pooled) if pooled.sum().item() > -1e9 else self.never(pooled)
+        pooled = x.mean((2, 3)) + torch.rand(3)
+        result: Tensor = self.layer(pooled) if pooled.sum().item() > -1e9 else self.never(pooled)
+        return result
 
 
 def test_control_flow_on_values_takes_a_real_forward() -> None:
-    structure = trace(_Branches(), (3, 4, 4))
+    model = _Branches()
+    state = torch.get_rng_state()
+    structure = trace(model, (3, 4, 4))
+    assert torch.equal(torch.get_rng_state(), state)
     assert structure.rung == "real" and "item()" in structure.reason
     assert [node.kind for node in structure.nodes] == ["input", "linear", "output"]
     assert structure.uncovered == ("never.bias", "never.weight")
@@ -153,7 +157,8 @@ class _NeedsText(nn.Module):
         self.token = nn.Parameter(torch.zeros(1, 1, 6))
 
     def forward(self, text: Tensor, images: Tensor) -> Tensor:
-        return self.head(text + images)
+        result: Tensor = self.head(text + images)
+        return result
 
 
 def test_what_cannot_run_on_images_is_read_from_the_module_tree() -> None:
@@ -182,6 +187,7 @@ class _Awkward(nn.Module):
         self.token = nn.Parameter(torch.zeros(1, 1, 12))
         self.temperature = nn.Parameter(torch.ones(()))
         self.position = torch.arange(17)
+        self.window = torch.ones(12)
 
     def forward(self, x: Tensor) -> Tensor:
         weight = F.batch_norm(self.kernel.reshape(1, 8, -1), None, None, training=True).view_as(self.kernel)
@@ -191,7 +197,7 @@ class _Awkward(nn.Module):
         q, k, v = self.qkv(x).reshape(len(x), -1, 3, 2, 6).permute(2, 0, 3, 1, 4)
         bias = self.table[self.position[:, None] % 3 + self.position[None] % 3].permute(2, 0, 1)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return x.mean((1, 2)) * self.temperature
+        return x.mean((1, 2)) * self.window[:6] * self.temperature
 
 
 def test_parameters_are_followed_to_where_they_meet_data() -> None:
@@ -239,7 +245,8 @@ class _Recurrent(nn.Module):
         self.head = nn.Linear(5, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.cell(x.flatten(2).transpose(1, 2))[0][:, -1])
+        result: Tensor = self.head(self.cell(x.flatten(2).transpose(1, 2))[0][:, -1])
+        return result
 
 
 def test_a_recurrent_cell_is_one_loop_however_long_the_sequence() -> None:
@@ -255,12 +262,17 @@ def test_a_layer_used_twice_is_one_node() -> None:
     assert structure.covered == structure.parameters == 30
 
 
+class _Looks(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum().item() else -x
+
+
 def test_torch_attention_is_not_swallowed_by_a_fused_operation() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-    model = nn.Sequential(nn.Flatten(2), layer)
-    structure = trace(model.eval(), (6, 2, 4))
-    assert structure.rung == "meta" and structure.uncovered == ()
-    assert sum(node.kind == "linear" for node in structure.nodes) == 4
+    for values, rung in ((nn.Identity(), "meta"), (_Looks(), "real")):
+        structure = trace(nn.Sequential(values, nn.Flatten(2), layer), (6, 2, 4))
+        assert structure.rung == rung and structure.uncovered == ()
+        assert sum(node.kind == "linear" for node in structure.nodes) == 4
     assert torch.backends.mha.get_fastpath_enabled()
 
 
