@@ -23,7 +23,16 @@ from torch import nn
 
 from fms_hub.errors import CandidateError
 from fms_hub.models import folder
-from fms_hub.models.model import HeadDropout, InputSpec, Model, Request, copy_backbone, require_logits, seeded
+from fms_hub.models.model import (
+    HeadDropout,
+    InputSpec,
+    Model,
+    Request,
+    copy_backbone,
+    require_logits,
+    seeded,
+    summary,
+)
 
 
 @runtime_checkable
@@ -222,5 +231,5 @@ def _create(
     except (RuntimeError, TypeError, ValueError, AssertionError, KeyError) as error:
         at = f" at {size} x {size} pixels" if size else ""
         what = "the weights do not fit" if pretrained else "the architecture cannot be built"
-        raise CandidateError(f"{name}: {what}{at}. {type(error).__name__}: {error}") from error
+        raise CandidateError(f"{name}: {what}{at}. {summary(error, lines=8)}") from error
     return module

@@ -21,10 +21,10 @@ from fms_hub.models.model import (
     Model,
     Request,
     copy_backbone,
-    first_line,
     require_fit,
     require_logits,
     seeded,
+    summary,
 )
 
 
@@ -99,7 +99,7 @@ def _config(opened: CheckpointFolder) -> PretrainedConfig:
         return config
     except (ValueError, KeyError, OSError) as error:
         raise CandidateError(
-            f"transformers cannot read the config of {opened.path}: {first_line(error)}"
+            f"transformers cannot read the config of {opened.path}: {summary(error)}"
         ) from error
 
 
@@ -112,7 +112,7 @@ def _from_config(config: PretrainedConfig) -> PreTrainedModel:
         network: PreTrainedModel = AutoModelForImageClassification.from_config(config, dtype=torch.float32)
     except (ValueError, ImportError) as error:
         raise CandidateError(
-            f"transformers has no image classifier for model type {config.model_type!r}: {first_line(error)}"
+            f"transformers has no image classifier for model type {config.model_type!r}: {summary(error)}"
         ) from error
     return network
 
@@ -139,7 +139,7 @@ def _pretrained(opened: CheckpointFolder, name: str, head: frozenset[str]) -> Pr
             dtype=torch.float32,
         )
     except (RuntimeError, ValueError, OSError) as error:
-        raise CandidateError(f"{name}: the weights do not fit. {type(error).__name__}: {error}") from error
+        raise CandidateError(f"{name}: the weights do not fit. {summary(error, lines=8)}") from error
     require_fit({"absent": set(report["missing_keys"]) - head}, name)
     return network
 

@@ -90,9 +90,17 @@ def require_logits(module: nn.Module, name: str, classes: int, size: int) -> Non
     try:
         with torch.no_grad():
             logits = module(torch.zeros(1, 3, size, size))
-    except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
+    except (
+        RuntimeError,
+        AssertionError,
+        ValueError,
+        TypeError,
+        IndexError,
+        KeyError,
+        AttributeError,
+    ) as error:
         raise CandidateError(
-            f"{name} cannot take images of {size} x {size} pixels: {first_line(error)}. "
+            f"{name} cannot take images of {size} x {size} pixels: {summary(error)}. "
             "Leave image_size out to use its own size, or choose one that its architecture allows."
         ) from error
     finally:
@@ -164,7 +172,12 @@ class HeadDropout:
         return (nn.functional.dropout(features, self.probability, module.training), *rest)
 
 
-def first_line(error: BaseException) -> str:
-    """The error's type and the first line of its message, for a message of ours."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0].rstrip('.')}" if text else type(error).__name__
+def summary(error: BaseException, lines: int = 1) -> str:
+    """The error's type and the first lines of its message, in one line, for a message of ours."""
+    text = [line.strip() for line in str(error).splitlines() if line.strip()]
+    more = " ..." if len(text) > lines else ""
+    return (
+        f"{type(error).__name__}: {' '.join(text[:lines]).rstrip('.')}{more}"
+        if text
+        else type(error).__name__
+    )

@@ -1,6 +1,7 @@
 """Candidates that live on the Hub: resolved, pinned, fetched, built, and built again without network."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load
 from fms_hub.models import catalog, zoo
 
 FIRST, SECOND = "a" * 40, "b" * 40
+INDEX = "model.safetensors.index.json"
 
 # Prints what a candidate became and the sha256 of its first weights, or the error in one line.
 SHOW = """
@@ -81,3 +83,31 @@ show("timn/test_vit.r160_in1k")
     for answer, part in zip(answers, parts, strict=True):
         assert answer.startswith(part)
     assert "Did you mean timm/test_vit.r160_in1k" in answers[-1]
+
+
+def test_shards_are_fetched_as_their_index_lists_them(hub: LoopbackHub) -> None:
+    def index(*shards: str) -> bytes:
+        return json.dumps({"weight_map": {name: name for name in shards}}).encode()
+
+    config = {"config.json": b'{"model_type": "vit"}', "preprocessor_config.json": b"{}"}
+    shards = {
+        "model-1.safetensors": b"one",
+        "model-2.safetensors": b"two",
+        "model-3.safetensors": b"of another",
+    }
+    hub.add(
+        "org/sharded", config | shards | {INDEX: index("model-1.safetensors", "model-2.safetensors")}, FIRST
+    )
+    hub.add("org/astray", config | {INDEX: index("../../../refs/main")}, FIRST)
+    answers = hub.run(f"""
+from fms_hub.errors import CandidateError
+from fms_hub.models import remote
+print(sorted(path.name for path in remote.fetch_folder("org/sharded", "{FIRST}").iterdir()))
+try:
+    remote.fetch_folder("org/astray", "{FIRST}")
+except CandidateError as error:
+    print(error)
+""")
+    fetched = sorted([*config, *list(shards)[:2], INDEX])
+    assert answers[0] == str(fetched)
+    assert answers[1].startswith(f"{INDEX} of org/astray must list safetensors files beside it")
