@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fms_hub.errors import TaskError
-from fms_hub.tasks.decode import decode
+from fms_hub.tasks.decode import decode, to_rgb
 from fms_hub.tasks.images import Images
 
 Picture = Image.Image | NDArray[np.uint8] | str | os.PathLike[str]
@@ -28,7 +28,7 @@ class _Pictures:
     def __getitem__(self, i: int) -> Image.Image:
         item = self.items[i]
         if isinstance(item, Image.Image):
-            return item.convert("RGB")
+            return _shown(i, item)
         if isinstance(item, np.ndarray):
             return Image.fromarray(item).convert("RGB")
         return _read(Path(item))
@@ -68,6 +68,13 @@ def _describe(item: object) -> str:
     if isinstance(item, np.ndarray):
         return f"an array of {item.dtype} and shape {item.shape}"
     return type(item).__name__
+
+
+def _shown(i: int, image: Image.Image) -> Image.Image:
+    try:
+        return to_rgb(image)
+    except TaskError as error:
+        raise TaskError(f"image {i} {error}.") from error
 
 
 def _read(path: Path) -> Image.Image:

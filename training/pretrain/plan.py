@@ -66,7 +66,7 @@ PLAN = (
     Pretraining("test_mambaout", "cmater_devanagari", 16, augmentation=0.25),
     Pretraining("test_resnet", "omniglot_small", 24, augmentation=0.25),
     Pretraining("test_byobnet", "omniglot_small", 24),
-    Pretraining("test_convnext2", "omniglot_small", 8),
+    Pretraining("test_convnext2", "omniglot_small", 24, learning_rate=5e-4),
     Pretraining("test_efficientnet_gn", "fashion_mini", 40, augmentation=0.25),
     Pretraining("test_efficientnet", "pneumoniamnist", 8),
     Pretraining("test_convnext", "mnist", 0),
