@@ -119,6 +119,19 @@ def test_grouped_channels_may_be_renumbered_within_and_between_groups_only() -> 
     assert abs(mixed["column_q95"] - _sketch(whole, "conv", groups=4)["column_q95"]) > 1e-3
 
 
+def test_large_grouped_kernels_are_read_in_pieces() -> None:
+    weight = _weights(4, 64, 64, 9) * torch.arange(1, 5).view(4, 1, 1, 1)
+    norms = weight.square().sum((1, 3)).flatten().sqrt().numpy()
+    rows = weight.square().sum((2, 3)).flatten().sqrt().numpy()
+    found = _sketch(weight.reshape(256, 64, 3, 3), "conv", groups=4)
+    for name, values in (("column", norms), ("row", rows)):
+        expected = np.quantile(values, 0.95) / np.sqrt((values**2).mean())
+        assert found[f"{name}_q95"] == pytest.approx(expected, rel=1e-9)
+    assert found["absmean"] == pytest.approx(
+        float(weight.abs().mean() / weight.square().mean().sqrt()), rel=1e-9
+    )
+
+
 def test_depthwise_blocks_have_the_spectrum_of_their_largest_row() -> None:
     weight = _weights(64, 1, 3, 3)
     weight[7] *= 30
@@ -135,7 +148,8 @@ def test_flipped_layouts_give_the_sketch_of_what_they_mean() -> None:
 
 
 def test_many_small_tensors_give_what_each_gives_alone() -> None:
-    weights = {f"w{i}": _weights(70, 40, seed=i).float() for i in range(5)} | {"v": _weights(9).float()}
+    shapes = [(70, 40), (30, 20), (9,), (70, 40), (30, 20), (70, 40)]
+    weights = {f"w{i}": _weights(*shape, seed=i).float() for i, shape in enumerate(shapes)}
     nodes = [
         Node("linear", (Owned(n, "matrix" if w.ndim > 1 else "bias", tuple(w.shape)),))
         for n, w in weights.items()
