@@ -52,4 +52,4 @@ def test_derived_seeds_depend_on_every_part_and_fit_every_generator():
     assert len(seeds) == 75
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert derived_seed(1, 23) != derived_seed(12, 3)
-    assert derived_seed(0, 1, 2) == 0x0 + derived_seed(0, 1, 2)
+    assert derived_seed(0, 1, 2) == 8703209590962626244

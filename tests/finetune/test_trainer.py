@@ -9,7 +9,11 @@ import torch
 
 from fms_hub.errors import CheckpointError, SpaceError, StorageError, TrainingFailure, UsageError
 from fms_hub.finetune.checkpoint import read
+from fms_hub.finetune.epoch import EpochPlan, train_epoch
+from fms_hub.finetune.gallery import Gallery
+from fms_hub.finetune.optimizer import build_optimizer
 from fms_hub.finetune.recipe import Recipe
+from fms_hub.finetune.seeding import derived_seed, seeded
 from fms_hub.finetune.trainer import EpochResult, Trainer
 from fms_hub.models.zoo import layer_groups
 from fms_hub.records import Candidate
@@ -90,12 +94,29 @@ def test_a_resumed_run_equals_one_straight_through(few_digits, trainer, tmp_path
     assert same(straight[1], second[0])
 
 
-def test_seed_run_and_epoch_make_a_difference(few_digits, trainer, tmp_path):
-    base = run(trainer, tmp_path / "a", (1,), EVERYTHING)[0]
-    other_run = run(trainer, tmp_path / "b", (1,), EVERYTHING, number=1)[0]
+def test_checkpoints_between_epochs_change_nothing(few_digits, trainer, tmp_path):
+    """The same two epochs, with the network and its optimiser simply kept in memory."""
+    hyperparameters = {"learning_rate": 0.01, "layer_decay": 0.8, "batch_size": 32, "dropout": 0.3}
+    recipe = Recipe.from_hyperparameters(hyperparameters)
+    through_files = run(trainer, tmp_path, (1, 2), hyperparameters)[1]
+    network = trainer._build(RESNET, recipe, weights=True)
+    optimizer = build_optimizer(network.module, layer_groups(network.module), recipe)
+    for epoch in (1, 2):
+        seed = derived_seed(0, 0, epoch, "images")
+        feed = Gallery(few_digits).training(network.stage.spec, recipe, seed)
+        with seeded(derived_seed(0, 0, epoch)):
+            train_epoch(network.module, optimizer, feed, network.stage, EpochPlan(recipe, epoch, 3, seed))
+    for name, value in network.module.state_dict().items():
+        assert torch.equal(value, through_files.weights[name]), name
+
+
+@pytest.mark.parametrize("hyperparameters", [{"batch_size": 20}, EVERYTHING])
+def test_seed_and_run_make_a_difference(few_digits, trainer, tmp_path, hyperparameters):
+    base = run(trainer, tmp_path / "a", (1,), hyperparameters)[0]
+    other_run = run(trainer, tmp_path / "b", (1,), hyperparameters, number=1)[0]
     other_seed = Trainer(few_digits, image_size=32, device="cpu", seed=1)
     assert base.train_loss != other_run.train_loss
-    assert base.train_loss != run(other_seed, tmp_path / "c", (1,), EVERYTHING)[0].train_loss
+    assert base.train_loss != run(other_seed, tmp_path / "c", (1,), hyperparameters)[0].train_loss
 
 
 def test_the_users_generators_are_untouched(trainer, tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from fms_hub.errors import CandidateError
 from fms_hub.finetune.checkpoint import read
 from fms_hub.models import bundle
 from fms_hub.models.catalog import bundled
+from fms_hub.models.folder import sha256
 from fms_hub.models.zoo import build
 from training.pretrain.card import card
 from training.pretrain.plan import PLAN, Pretraining, planned
@@ -106,14 +108,25 @@ def test_the_control_keeps_its_initialisation_and_says_so(places):
     }
 
 
-def test_the_plan_is_varied_and_its_names_distinct():
+def test_the_plan_is_varied_and_what_is_bundled():
     assert len({p.name for p in PLAN}) == len(PLAN) >= 10
+    bundle_names = {entry.name for entry in bundle.read_index()}
+    assert {f"bundled/{p.name}" for p in PLAN} == bundle_names
     assert len({p.architecture.rstrip("0123456789").removesuffix("_gn") for p in PLAN}) >= 6
     assert len({p.data for p in PLAN}) >= 5
     assert sum(p.epochs == 0 for p in PLAN) == 1
     assert planned(PLAN[3].name) is PLAN[3]
     with pytest.raises(CandidateError, match=r"no 'test_resnet\.cifar'; it has test_resnet\.mnist"):
         planned("test_resnet.cifar")
+
+
+def test_the_committed_card_is_that_of_the_committed_bundle():
+    entries = bundle.read_index()
+    sizes = [(bundle.ROOT / entry.file).stat().st_size for entry in entries]
+    path = Path(__file__).parents[2] / "model_cards" / "bundled.md"
+    assert path.read_text(encoding="utf-8") == card(entries, sizes)
+    assert sum(sizes) < 8e6
+    assert [sha256(bundle.ROOT / entry.file) for entry in entries] == [entry.sha256 for entry in entries]
 
 
 def test_the_card_says_what_the_index_says(places):

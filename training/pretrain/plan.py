@@ -60,7 +60,7 @@ class Pretraining:
 PLAN = (
     Pretraining("test_resnet", "mnist", 6),
     Pretraining("test_vit", "mnist", 12, learning_rate=1e-3),
-    Pretraining("test_efficientnet_gn", "mnist", 1, images=625, variant="_undertrained"),
+    Pretraining("test_efficientnet", "mnist", 1, images=625, variant="_undertrained"),
     Pretraining("test_convnext", "cmater_bangla", 12, augmentation=0.25),
     Pretraining("test_nfnet", "cmater_bangla", 4, learning_rate=1e-3),
     Pretraining("test_mambaout", "cmater_devanagari", 16, augmentation=0.25),
