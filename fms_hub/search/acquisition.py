@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erfcx, ndtr
+from scipy.special import erfcx, log_ndtr, ndtr
 
 from fms_hub.records import Observation
 from fms_hub.surrogate.posterior import Posterior
 
-IncumbentRule = Literal["at-fidelity", "running-max", "horizon"]
+Rule = Literal["at-fidelity", "running-max", "horizon", "random-horizon"]
+"""How far ahead is asked, and what the answer has to beat.
+
+    at-fidelity     EI at the next epoch over the best score seen at that epoch, or anywhere if nobody
+                    got there (DyHPO, Wistuba et al. 2022; FMS, Mehta et al. 2024)
+    running-max     EI at the next epoch over the best score seen at that epoch or before
+    horizon         EI at the last epoch over the best score seen anywhere (DPL, Kadra et al. 2023)
+    random-horizon  probability to beat T = f + tau (1 - f) some h epochs ahead, f the best score seen,
+                    h uniform in 1 .. horizon, log10 tau uniform in -4 .. -1 (ifBO, Rakotoarison et al. 2024)
+"""
 
 _LOG_ROOT_TAU = 0.5 * np.log(2 * np.pi)
 _LOG_ROOT_HALF_PI = 0.5 * np.log(np.pi / 2)
@@ -50,8 +60,57 @@ def _log_h(z: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
+def log_probability_of_improvement(
+    posterior: Posterior, threshold: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Logarithm of P(y > threshold) for normal marginals (Kushner 1964), (n,)."""
+    found: NDArray[np.float64] = log_ndtr((posterior.mean - threshold) / posterior.std)
+    return found
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """One step's acquisition function: which epochs to ask about, and how to rate the answers.
+
+    Attributes:
+        rule: see `Rule`.
+        horizon: epochs of a full run.
+        ahead: epochs to look ahead, drawn for this step; random-horizon alone uses it.
+        reach: tau, drawn for this step; random-horizon alone uses it.
+    """
+
+    rule: Rule
+    horizon: int
+    ahead: int
+    reach: float
+
+    @classmethod
+    def draw(cls, rule: Rule, horizon: int, rng: np.random.Generator) -> Acquisition:
+        """Draw what is random about this step."""
+        return cls(rule, horizon, int(rng.integers(1, horizon + 1)), float(10 ** rng.uniform(-4, -1)))
+
+    def asked(self, following: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The epochs asked about, (n,), where ``following`` (n,) is each run's next one."""
+        match self.rule:
+            case "horizon":
+                return np.full_like(following, self.horizon)
+            case "random-horizon":
+                return np.minimum(following - 1 + self.ahead, self.horizon)
+            case _:
+                return following
+
+    def rate(
+        self, posterior: Posterior, asked: NDArray[np.int64], history: Sequence[Observation]
+    ) -> NDArray[np.float64]:
+        """How much each answer promises, (n,); only the order matters."""
+        best = incumbents(history, asked, self.horizon, self.rule)
+        if self.rule == "random-horizon":
+            return log_probability_of_improvement(posterior, best + self.reach * (1.0 - best))
+        return log_expected_improvement(posterior, best)
+
+
 def incumbents(
-    history: Sequence[Observation], epochs: NDArray[np.int64], horizon: int, rule: IncumbentRule
+    history: Sequence[Observation], epochs: NDArray[np.int64], horizon: int, rule: Rule
 ) -> NDArray[np.float64]:
     """The score to improve on at each of the given epochs.
 
@@ -59,9 +118,7 @@ def incumbents(
         history: all observations; failed ones never count.
         epochs: (n,), the epochs asked about, 1 .. horizon.
         horizon: epochs of a full run.
-        rule: ``"at-fidelity"``: best score seen exactly at that epoch, or anywhere if nobody got
-            there (DyHPO, Wistuba et al. 2022); ``"running-max"``: best score at that epoch or
-            earlier; ``"horizon"``: best score anywhere (DPL, Kadra et al. 2023).
+        rule: see `Rule`; both horizon rules take the best score seen anywhere.
 
     Returns:
         (n,), in [0, 1]; 0 where nothing has been seen.
@@ -71,7 +128,7 @@ def incumbents(
         if observation.score is not None:
             at[observation.epoch] = max(at[observation.epoch], observation.score)
     anywhere = at.max() if np.isfinite(at).any() else 0.0
-    if rule == "horizon":
+    if rule in ("horizon", "random-horizon"):
         return np.full(len(epochs), anywhere)
     best = np.maximum.accumulate(at)[epochs] if rule == "running-max" else at[epochs]
     return np.where(np.isfinite(best), best, anywhere)

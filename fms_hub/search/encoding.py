@@ -40,7 +40,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Query:
-    """One row for the surrogate: what is known before an epoch that is asked about."""
+    """One row for the surrogate: what is known of a run, and the later epoch that is asked about."""
 
     candidate: str
     hyperparameters: Mapping[str, Value]
@@ -49,23 +49,47 @@ class Query:
     weights: Vector | None
 
 
-def queries_of(problem: Problem, history: Sequence[Observation], sketches: Sketches) -> list[Query]:
-    """For each observation, the question to which it was the answer."""
+@dataclass(frozen=True)
+class Answered:
+    """Questions whose answers are known: n queries and their scores (n,)."""
+
+    queries: list[Query]
+    scores: Vector
+
+
+def answered(problem: Problem, history: Sequence[Observation], sketches: Sketches) -> Answered:
+    """What the history teaches: each score, as seen from several epochs before it.
+
+    A surrogate that is asked about a run's score some epochs ahead must have learned from such
+    questions: each observation answers the question of the epoch before, of half way, and of the start.
+    """
     curves: dict[int, tuple[Observation, ...]] = {}
-    queries = []
-    for observation in history:
+    queries: list[Query] = []
+    scores: list[float] = []
+    for observation, score in zip(history, targets(history), strict=True):
         curve = curves.get(observation.run, ())
-        queries.append(query_after(problem, observation, curve, sketches))
+        for seen in lookbacks(observation.epoch):
+            queries.append(query(problem, observation, curve[:seen], sketches))
+            scores.append(score)
         curves[observation.run] = (*curve, observation)
-    return queries
+    return Answered(queries, np.array(scores))
 
 
-def query_after(
-    problem: Problem, subject: Observation | Proposal, curve: tuple[Observation, ...], sketches: Sketches
+def lookbacks(epoch: int) -> tuple[int, ...]:
+    """Epochs already seen when asking about ``epoch``: the one before, half way, none."""
+    return tuple(sorted({0, epoch // 2, epoch - 1}, reverse=True))
+
+
+def query(
+    problem: Problem,
+    subject: Observation | Proposal,
+    curve: tuple[Observation, ...],
+    sketches: Sketches,
+    epoch: int | None = None,
 ) -> Query:
-    """The question about ``subject``'s epoch, given the run's curve up to the epoch before."""
+    """The question about a run at ``epoch`` (its own if None), given its curve so far."""
     weights = sketches.get((subject.run, curve[-1].epoch)) if curve else problem.start.get(subject.candidate)
-    return Query(subject.candidate, subject.hyperparameters, subject.epoch, curve, weights)
+    return Query(subject.candidate, subject.hyperparameters, epoch or subject.epoch, curve, weights)
 
 
 def encode(problem: Problem, queries: Sequence[Query]) -> Inputs:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fms_hub.records import Observation, Proposal
-from fms_hub.search.acquisition import IncumbentRule, incumbents, log_expected_improvement
-from fms_hub.search.encoding import Problem, Query, Sketches, encode, queries_of, query_after, targets
+from fms_hub.search.acquisition import Acquisition, Rule
+from fms_hub.search.encoding import Problem, Sketches, answered, encode, query
 from fms_hub.search.proposals import Configuration, diverse_order, new_configurations
-from fms_hub.surrogate.inputs import Inputs
+from fms_hub.surrogate.inputs import Inputs, concatenate
 from fms_hub.surrogate.surrogate import Surrogate
 
 FIRST_FIT = 4
@@ -32,7 +32,7 @@ class Situation:
         stopped: runs that cannot go on, because their checkpoint was dropped.
         initial: number of runs to start from the diverse design.
         seconds_left: of the budget; infinite without such a limit.
-        rule: the incumbent rule of the acquisition.
+        rule: of the acquisition.
         seed: of the search.
     """
 
@@ -43,23 +43,15 @@ class Situation:
     stopped: Collection[int]
     initial: int
     seconds_left: float
-    rule: IncumbentRule
+    rule: Rule
     seed: int
 
 
-@dataclass(frozen=True)
-class _Pool:
-    """What could be trained next: epochs of running runs first, then first epochs of new ones."""
-
-    proposals: list[Proposal]
-    queries: list[Query]
-
-
 def propose(situation: Situation, surrogate: Surrogate) -> Proposal | None:
-    """The next epoch worth training, by multifidelity expected improvement.
+    """The next epoch worth training.
 
-    New and running configurations compete in one argmax at their own next epoch; pending proposals
-    count as observed at their posterior mean.
+    New and running configurations compete in one argmax of the acquisition; whatever wins gets exactly
+    one more epoch. Pending proposals count as observed at their posterior mean.
 
     Args:
         situation: the search so far.
@@ -71,14 +63,14 @@ def propose(situation: Situation, surrogate: Surrogate) -> Proposal | None:
     started = {o.run for o in situation.history} | {p.run for p in situation.pending}
     if len(started) < situation.initial or not situation.history:
         return _from_design(situation, started)
-    pool = _affordable(_pool(situation, started), situation)
-    if not pool.proposals:
+    rng = np.random.default_rng([situation.seed, len(situation.history), len(situation.pending)])
+    pool = _affordable(_pool(situation, started, rng), situation)
+    if not pool:
         return None
-    conditioned = _conditioned(situation, surrogate)
-    epochs = np.array([p.epoch for p in pool.proposals], dtype=np.int64)
-    best = incumbents(situation.history, epochs, situation.problem.horizon, situation.rule)
-    posterior = conditioned.posterior(encode(situation.problem, pool.queries))
-    return pool.proposals[int(np.argmax(log_expected_improvement(posterior, best)))]
+    acquisition = Acquisition.draw(situation.rule, situation.problem.horizon, rng)
+    asked = acquisition.asked(np.array([p.epoch for p in pool], dtype=np.int64))
+    posterior = _conditioned(situation, surrogate).posterior(_encoded(situation, pool, asked))
+    return pool[int(np.argmax(acquisition.rate(posterior, asked, situation.history)))]
 
 
 def fit_size(observations: int) -> int:
@@ -97,28 +89,29 @@ def fit_to(situation: Situation, base: Surrogate, size: int) -> Surrogate:
     """Fit the base surrogate's kernel to the first ``size`` observations; itself where size is 0."""
     if size == 0:
         return base
-    inputs, scores = _observed(situation, situation.history[:size])
-    return base.fit(inputs, scores)
-
-
-def _observed(situation: Situation, history: Sequence[Observation]) -> tuple[Inputs, NDArray[np.float64]]:
-    queries = queries_of(situation.problem, history, situation.sketches)
-    return encode(situation.problem, queries), targets(history)
+    known = answered(situation.problem, situation.history[:size], situation.sketches)
+    return base.fit(encode(situation.problem, known.queries), known.scores)
 
 
 def _conditioned(situation: Situation, surrogate: Surrogate) -> Surrogate:
-    inputs, scores = _observed(situation, situation.history)
-    conditioned = surrogate.condition(inputs, scores)
+    known = answered(situation.problem, situation.history, situation.sketches)
+    inputs = encode(situation.problem, known.queries)
+    conditioned = surrogate.condition(inputs, known.scores)
     if not situation.pending:
         return conditioned
+    waiting = _encoded(situation, situation.pending, np.array([p.epoch for p in situation.pending]))
+    believed = conditioned.posterior(waiting).mean
+    return surrogate.condition(concatenate([inputs, waiting]), np.concatenate([known.scores, believed]))
+
+
+def _encoded(situation: Situation, proposals: Sequence[Proposal], epochs: NDArray[np.int64]) -> Inputs:
+    """The surrogate's rows for runs asked about at the given epochs."""
     curves = _curves(situation.history)
-    asked = [
-        query_after(situation.problem, p, curves.get(p.run, ()), situation.sketches)
-        for p in situation.pending
+    queries = [
+        query(situation.problem, proposal, curves.get(proposal.run, ()), situation.sketches, int(epoch))
+        for proposal, epoch in zip(proposals, epochs, strict=True)
     ]
-    believed = conditioned.posterior(encode(situation.problem, asked)).mean
-    queries = queries_of(situation.problem, situation.history, situation.sketches) + asked
-    return surrogate.condition(encode(situation.problem, queries), np.concatenate([scores, believed]))
+    return encode(situation.problem, queries)
 
 
 def _from_design(situation: Situation, started: set[int]) -> Proposal:
@@ -132,36 +125,28 @@ def _from_design(situation: Situation, started: set[int]) -> Proposal:
     return Proposal(_next_run(started), candidate, problem.space.default(), 1, problem.horizon)
 
 
-def _pool(situation: Situation, started: set[int]) -> _Pool:
-    problem, sketches = situation.problem, situation.sketches
-    busy = {p.run for p in situation.pending}
-    proposals, queries = [], []
-    for run, curve in _curves(situation.history).items():
-        last = curve[-1]
-        if last.status == "ok" and last.epoch < problem.horizon and run not in busy | set(situation.stopped):
-            proposal = Proposal(run, last.candidate, last.hyperparameters, last.epoch + 1, problem.horizon)
-            proposals.append(proposal)
-            queries.append(query_after(problem, proposal, curve, sketches))
-    seed = int(
-        np.random.SeedSequence([situation.seed, len(situation.history), len(busy)]).generate_state(1)[0]
-    )
-    for configuration in new_configurations(problem, situation.history, seed):
-        proposal = _first_epoch(problem, configuration, _next_run(started))
-        proposals.append(proposal)
-        queries.append(query_after(problem, proposal, (), sketches))
-    return _Pool(proposals, queries)
+def _pool(situation: Situation, started: set[int], rng: np.random.Generator) -> list[Proposal]:
+    """What could be trained next: epochs of running runs, then first epochs of new ones."""
+    problem = situation.problem
+    idle = {p.run for p in situation.pending} | set(situation.stopped)
+    running = [
+        Proposal(run, curve[-1].candidate, curve[-1].hyperparameters, curve[-1].epoch + 1, problem.horizon)
+        for run, curve in _curves(situation.history).items()
+        if run not in idle and curve[-1].status == "ok" and curve[-1].epoch < problem.horizon
+    ]
+    new = new_configurations(problem, situation.history, int(rng.integers(2**31)))
+    return running + [_first_epoch(problem, configuration, _next_run(started)) for configuration in new]
 
 
 def _first_epoch(problem: Problem, configuration: Configuration, run: int) -> Proposal:
     return Proposal(run, configuration.candidate, configuration.hyperparameters, 1, problem.horizon)
 
 
-def _affordable(pool: _Pool, situation: Situation) -> _Pool:
+def _affordable(pool: list[Proposal], situation: Situation) -> list[Proposal]:
     if math.isinf(situation.seconds_left):
         return pool
     cost = {name: marginal_seconds(situation.history, name) for name in situation.problem.candidates}
-    keep = [i for i, p in enumerate(pool.proposals) if cost[p.candidate] <= situation.seconds_left]
-    return _Pool([pool.proposals[i] for i in keep], [pool.queries[i] for i in keep])
+    return [proposal for proposal in pool if cost[proposal.candidate] <= situation.seconds_left]
 
 
 def marginal_seconds(history: Sequence[Observation], candidate: str) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fms_hub.errors import BudgetError, CandidateError
 from fms_hub.hub.logbook import Logbook
 from fms_hub.records import Budget, Observation, Proposal, TaskInfo
-from fms_hub.search.acquisition import IncumbentRule
+from fms_hub.search.acquisition import Rule
 from fms_hub.search.encoding import Problem, Vector
 from fms_hub.search.scheduler import Situation, fit_size, fit_to, propose
 from fms_hub.search.space import Space
@@ -23,7 +23,7 @@ from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.weights.featurize import refresh
 from fms_hub.weights.graph import WeightGraph
 
-DEFAULT_RULE: IncumbentRule = "at-fidelity"
+DEFAULT_RULE: Rule = "at-fidelity"
 INITIAL_RUNS = 8
 """Most runs of the diverse start; a small budget starts fewer."""
 
@@ -53,7 +53,7 @@ class Selector:
         out: folder of a logbook, which makes the search resumable; None keeps it in memory.
         identity: further fingerprints that must agree when a search is resumed.
         seed: of all proposals.
-        rule: incumbent rule of the acquisition.
+        rule: of the acquisition, see `fms_hub.search.acquisition.Rule`.
 
     Raises:
         BudgetError, CandidateError, SpaceError, OutputError, ResumeError: see `fms_hub.errors`.
@@ -72,7 +72,7 @@ class Selector:
         out: str | Path | None = None,
         identity: Mapping[str, str] | None = None,
         seed: int = 0,
-        rule: IncumbentRule = DEFAULT_RULE,
+        rule: Rule = DEFAULT_RULE,
     ) -> None:
         _check(candidates, max_epochs)
         self.budget = Budget.parse(budget)

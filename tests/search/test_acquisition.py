@@ -6,7 +6,13 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from fms_hub.records import Observation
-from fms_hub.search.acquisition import incumbents, log_expected_improvement
+from fms_hub.search.acquisition import (
+    Acquisition,
+    Rule,
+    incumbents,
+    log_expected_improvement,
+    log_probability_of_improvement,
+)
 from fms_hub.surrogate.posterior import Posterior
 
 
@@ -89,6 +95,41 @@ def test_incumbents_match_the_table(rule: str, expected: list[float]) -> None:
     assert found.tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("at-fidelity", [1, 3, 4]),
+        ("running-max", [1, 3, 4]),
+        ("horizon", [4, 4, 4]),
+        # two epochs ahead of the epochs done: 0 + 2, 2 + 2, and 3 + 2 cut at the horizon
+        ("random-horizon", [2, 4, 4]),
+    ],
+)
+def test_rules_ask_about_their_own_epochs(rule: Rule, expected: list[int]) -> None:
+    acquisition = Acquisition(rule, horizon=4, ahead=2, reach=0.1)
+    assert acquisition.asked(np.array([1, 3, 4])).tolist() == expected
+
+
+def test_random_horizon_rates_the_probability_to_beat_a_threshold_above_the_best() -> None:
+    acquisition = Acquisition("random-horizon", horizon=4, ahead=2, reach=0.1)
+    # Best seen 0.6, so T = 0.6 + 0.1 * 0.4 = 0.64; z = (0.62 - 0.64) / 0.02 = -1, and P = Phi(-1).
+    rated = acquisition.rate(Posterior(np.array([0.62]), np.array([0.02])), np.array([3]), HISTORY)
+    assert np.exp(rated[0]) == pytest.approx(0.1586552539, rel=1e-8)
+
+
+def test_what_a_step_draws_lies_in_its_ranges_and_repeats() -> None:
+    drawn = [Acquisition.draw("random-horizon", 5, np.random.default_rng(seed)) for seed in range(200)]
+    assert {a.ahead for a in drawn} == {1, 2, 3, 4, 5}
+    assert all(1e-4 <= a.reach <= 1e-1 for a in drawn)
+    assert drawn[7] == Acquisition.draw("random-horizon", 5, np.random.default_rng(7))
+
+
+def test_probability_of_improvement_stays_finite_far_below() -> None:
+    value = log_probability_of_improvement(Posterior(np.array([-50.0]), np.ones(1)), np.zeros(1))
+    # log Phi(-50), Abramowitz and Stegun 26.2.12
+    assert value[0] == pytest.approx(-1250 - np.log(50) - 0.5 * np.log(2 * np.pi), abs=1e-3)
+
+
 def test_rules_differ_where_a_curve_falls() -> None:
     falling = [seen(0, 1, 0.7), seen(0, 2, 0.2)]
     epochs = np.array([1, 2])
@@ -97,5 +138,5 @@ def test_rules_differ_where_a_curve_falls() -> None:
 
 
 def test_without_scores_the_incumbent_is_zero() -> None:
-    for rule in ("at-fidelity", "running-max", "horizon"):
+    for rule in ("at-fidelity", "running-max", "horizon", "random-horizon"):
         assert incumbents([seen(0, 1, None)], np.array([1, 2]), 4, rule).tolist() == [0.0, 0.0]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fms_hub.records import Observation, Proposal
-from fms_hub.search.encoding import Problem, encode, queries_of, targets
+from fms_hub.search.encoding import Problem, answered, encode, lookbacks, targets
 from fms_hub.search.proposals import diverse_order, new_configurations
 from fms_hub.search.scheduler import Situation, _pool, fit_size, fit_to, marginal_seconds, propose
 from fms_hub.search.space import Space
@@ -111,10 +111,11 @@ def test_every_proposal_is_the_next_epoch_of_a_live_run_or_a_new_run() -> None:
 def test_finished_failed_stopped_and_pending_runs_are_left_alone() -> None:
     done = [*HISTORY, *curve(4, "right", [0.9] * 6, learning_rate=2e-3)]
     pending = (Proposal(2, "right", HISTORY[-2].hyperparameters, 4, 6),)
-    pool = _pool(situation(done, stopped=frozenset({0}), pending=pending), {0, 1, 2, 3, 4})
-    assert {p.run: p.epoch for p in pool.proposals} == {1: 3, 5: 1}
-    pool = _pool(situation(done), {0, 1, 2, 3, 4})
-    assert {p.run: p.epoch for p in pool.proposals} == {0: 4, 1: 3, 2: 4, 5: 1}
+    started, rng = {0, 1, 2, 3, 4}, np.random.default_rng(0)
+    pool = _pool(situation(done, stopped=frozenset({0}), pending=pending), started, rng)
+    assert {p.run: p.epoch for p in pool} == {1: 3, 5: 1}
+    pool = _pool(situation(done), started, rng)
+    assert {p.run: p.epoch for p in pool} == {0: 4, 1: 3, 2: 4, 5: 1}
 
 
 def test_new_configurations_have_never_been_tried() -> None:
@@ -131,16 +132,28 @@ def test_failed_epochs_count_as_the_worst_score_seen() -> None:
     assert targets(curve(0, "left", [None])).tolist() == [0.0]
 
 
-def test_encoding_shows_what_was_known_before_the_epoch() -> None:
-    inputs = encode(PROBLEM, queries_of(PROBLEM, HISTORY, {(0, 1): np.array([7.0, 8.0])}))
-    assert np.isnan(inputs.curve[0]).all()
-    # third row: epoch 3 of run 0, after scores 0.50 and 0.55, training loss 1 -> 1 / (1 + 1)
-    np.testing.assert_allclose(inputs.curve[2], [0.55, 0.55, 0.50, 0.05, 0.5])
+def test_every_score_is_learned_as_seen_from_before_half_way_and_the_start() -> None:
+    assert [lookbacks(epoch) for epoch in (1, 2, 3, 4, 6)] == [(0,), (1, 0), (2, 1, 0), (3, 2, 0), (5, 3, 0)]
+    known = answered(PROBLEM, HISTORY, {(0, 1): np.array([7.0, 8.0])})
+    # Run 0 has epochs 1, 2 and 3, which make 1 + 2 + 3 questions.
+    assert [(q.epoch, len(q.curve)) for q in known.queries[:6]] == [
+        (1, 0),
+        (2, 1),
+        (2, 0),
+        (3, 2),
+        (3, 1),
+        (3, 0),
+    ]
+    assert known.scores[:6].tolist() == [0.50, 0.55, 0.55, 0.58, 0.58, 0.58]
+    inputs = encode(PROBLEM, known.queries)
+    assert np.isnan(inputs.curve[[0, 2, 5]]).all()
+    # Epoch 3 seen from epoch 2: scores 0.50 and 0.55, training loss 1 -> 1 / (1 + 1).
+    np.testing.assert_allclose(inputs.curve[3], [0.55, 0.55, 0.50, 0.05, 0.5])
     np.testing.assert_array_equal(inputs.weights[0], START["centre"])
-    np.testing.assert_array_equal(inputs.weights[1], [7.0, 8.0])
-    assert np.isnan(inputs.weights[2]).all()
-    np.testing.assert_allclose(inputs.fidelity[2], [0.5, math.log10(3000) / 4])
-    assert inputs.candidate.tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 3]
+    np.testing.assert_array_equal(inputs.weights[[1, 4]], [[7.0, 8.0]] * 2)
+    assert np.isnan(inputs.weights[3]).all()
+    np.testing.assert_allclose(inputs.fidelity[3], [0.5, math.log10(3000) / 4])
+    assert inputs.candidate[[0, 6]].tolist() == [0, 1]
 
 
 def test_what_does_not_fit_the_time_left_is_not_proposed() -> None:
