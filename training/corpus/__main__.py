@@ -1,4 +1,8 @@
-"""`python -m training.corpus run`: add runs to the corpus until the time is up; run again to go on."""
+"""The corpus' commands; each adds runs to it until the time is up; run again to go on.
+
+python -m training.corpus run: fine-tuning of candidates.
+python -m training.corpus small-cnn: small networks from scratch.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import torch
 
 from fms_hub.models.catalog import resolve
 from fms_hub.records import Budget
+from training.corpus import small_cnn, small_net
 from training.corpus.plan import plan
 from training.corpus.run import Settings, sweep
 
@@ -16,36 +21,64 @@ from training.corpus.run import Settings, sweep
 def main() -> None:
     """Parse the command line and sweep."""
     parser = argparse.ArgumentParser(prog="python -m training.corpus")
-    run = parser.add_subparsers(required=True).add_parser("run", help="train planned runs into shards")
-    run.add_argument("--data", type=Path, required=True, help="folder of the dataset .npz files")
-    run.add_argument("--out", type=Path, required=True, help="folder of the shards")
-    run.add_argument("--tasks", required=True, help="e.g. usps,mnist,pacs:sketch")
+    commands = parser.add_subparsers(required=True)
+    run = commands.add_parser("run", help="fine-tune candidates by plan")
+    _add_common(run, runs=100)
     run.add_argument("--candidates", default="bundled/*", help="comma-separated ids and patterns")
-    run.add_argument("--runs", type=int, default=100, help="how many runs the sweep has in all")
     run.add_argument("--horizons", default="12,24", help="epochs of a run, in turn")
     run.add_argument("--images", type=int, default=2000, help="most training images of a task")
     run.add_argument("--image-size", type=int, default=32)
-    run.add_argument("--time-limit", default="30m")
-    run.add_argument("--seed", type=int, default=0)
     run.add_argument("--device")
     run.add_argument("--timed", action="store_true", help="record seconds: nothing else runs here")
+    run.set_defaults(command=_run)
+    small = commands.add_parser("small-cnn", help="train small networks from scratch by plan")
+    _add_common(small, runs=500)
+    small.add_argument("--raw-every", type=int, default=8, help="keep the weights of one run in this many")
+    small.set_defaults(command=_small_cnn)
     arguments = parser.parse_args()
-
     torch.set_num_threads(1)
+    trained = arguments.command(arguments)
+    print(f"trained {trained} runs into {arguments.out}")
+
+
+def _add_common(parser: argparse.ArgumentParser, runs: int) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="folder of the dataset .npz files")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
+    parser.add_argument("--tasks", required=True, help="e.g. usps,mnist; run also takes pacs:sketch")
+    parser.add_argument("--runs", type=int, default=runs, help="how many runs the sweep has in all")
+    parser.add_argument("--time-limit", default="30m")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     settings = Settings(
         data=arguments.data,
         out=arguments.out,
         images=arguments.images,
         image_size=arguments.image_size,
-        seconds=Budget.parse(arguments.time_limit).seconds or 0.0,
+        seconds=_seconds(arguments),
         timed=arguments.timed,
         device=arguments.device,
     )
     names = [candidate.name for candidate in resolve(arguments.candidates.split(","))]
     horizons = [int(text) for text in arguments.horizons.split(",")]
     planned = plan(arguments.tasks.split(","), names, horizons, arguments.seed)
-    trained = sweep(planned, settings, arguments.runs)
-    print(f"trained {trained} runs into {arguments.out}")
+    return sweep(planned, settings, arguments.runs)
+
+
+def _small_cnn(arguments: argparse.Namespace) -> int:
+    return small_cnn.sweep(
+        small_net.plan(arguments.tasks.split(","), arguments.seed),
+        data=arguments.data,
+        out=arguments.out,
+        runs=arguments.runs,
+        seconds=_seconds(arguments),
+        raw_every=arguments.raw_every,
+    )
+
+
+def _seconds(arguments: argparse.Namespace) -> float:
+    return Budget.parse(arguments.time_limit).seconds or 0.0
 
 
 if __name__ == "__main__":

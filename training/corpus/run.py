@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fms_hub.errors import TrainingFailure
 from fms_hub.finetune.trainer import EpochResult, Trainer
@@ -21,8 +20,9 @@ from fms_hub.models.zoo import build
 from fms_hub.records import Candidate
 from fms_hub.weights.featurize import featurize, refresh
 from fms_hub.weights.graph import WeightGraph
+from training.corpus.plain import plain_statistics
 from training.corpus.plan import PlannedRun
-from training.corpus.shards import Row, read_shards, write_shard
+from training.corpus.shards import Row, Tensors, read_shards, write_shard
 from training.data import read_npz
 
 SKETCHED = (1, 4)
@@ -59,33 +59,34 @@ def sweep(planned: Iterator[PlannedRun], settings: Settings, runs: int) -> int:
     done = set(read_shards(settings.out)["run"])
     trainers: dict[tuple[str, int], Trainer] = {}
     rows: list[Row] = []
-    sketches: dict[str, NDArray[np.float16]] = {}
+    sketches: Tensors = {}
+    plain: Tensors = {}
     trained = 0
     for _ in range(runs):
         run = next(planned)
         if run.id in done or time.monotonic() > deadline:
             continue
         trainer = _trainer(trainers, run, settings)
-        new_rows, new_sketches = train_run(run, trainer, timed=settings.timed)
+        new_rows, new_sketches, new_plain = train_run(run, trainer, timed=settings.timed)
         rows += new_rows
         sketches |= new_sketches
+        plain |= new_plain
         trained += 1
         if trained % RUNS_PER_SHARD == 0:
-            write_shard(settings.out, rows, sketches)
-            rows, sketches = [], {}
+            write_shard(settings.out, rows, sketches, {"plain": plain})
+            rows, sketches, plain = [], {}, {}
     if rows:
-        write_shard(settings.out, rows, sketches)
+        write_shard(settings.out, rows, sketches, {"plain": plain})
     return trained
 
 
-def train_run(
-    run: PlannedRun, trainer: Trainer, *, timed: bool
-) -> tuple[list[Row], dict[str, NDArray[np.float16]]]:
-    """All epochs of one run: its rows, and sketches by key."""
+def train_run(run: PlannedRun, trainer: Trainer, *, timed: bool) -> tuple[list[Row], Tensors, Tensors]:
+    """All epochs of one run: its rows, and sketches and plain statistics by key."""
     (candidate,) = resolve(run.candidate)
     graph = _graph(candidate, trainer)
     rows: list[Row] = []
-    sketches: dict[str, NDArray[np.float16]] = {}
+    sketches: Tensors = {}
+    plain: Tensors = {}
     folder = Path(tempfile.mkdtemp(prefix="fms-corpus-"))
     try:
         for epoch in range(1, run.horizon + 1):
@@ -107,13 +108,14 @@ def train_run(
             if epoch in SKETCHED or epoch == run.horizon:
                 key = f"{run.id}/{epoch}"
                 sketches[key] = refresh(graph, result.weights).x.astype(np.float16)
+                plain[key] = plain_statistics(graph.structure, result.weights).astype(np.float16)
             test = trainer.test(candidate, run.hyperparameters, target) if epoch == run.horizon else None
             rows.append(_row(run, epoch, trainer, result=result, test=test, sketch=key, timed=timed))
             if epoch > 1:
                 shutil.rmtree(folder / f"e{epoch - 1:03d}")
     finally:
         shutil.rmtree(folder)
-    return rows, sketches
+    return rows, sketches, plain
 
 
 def _graph(candidate: Candidate, trainer: Trainer) -> WeightGraph:

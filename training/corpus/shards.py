@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 SCHEMA_VERSION = 1
+
+Tensors = dict[str, NDArray[np.float16]]
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,9 @@ class Row:
         run: id of the run, see `training.corpus.plan`.
         task, candidate: names.
         hyperparameters: as JSON, keys sorted.
-        epoch, horizon: 1 .. horizon.
+        epoch, horizon: 1 .. horizon; 0 is a network trained from scratch before its first step.
         seed: of the run.
-        train_loss: mean over the epoch, nats; None if it failed.
+        train_loss: mean over the epoch, nats; None if it failed or nothing was trained.
         validation_score, test_score: accuracy in [0, 1]; the test score at the last epoch only.
         seconds: of the epoch where the run was alone on its cores, else None.
         device: class of the device, ``"cpu"`` or the GPU's name.
@@ -52,28 +54,58 @@ class Row:
     sketch: str | None
 
 
-def write_shard(folder: Path, rows: Sequence[Row], sketches: Mapping[str, NDArray[np.float16]]) -> Path:
+def write_shard(
+    folder: Path,
+    rows: Sequence[Row],
+    sketches: Mapping[str, NDArray[np.float16]],
+    others: Mapping[str, Mapping[str, NDArray[np.float16]]] | None = None,
+) -> Path:
     """Append one shard, named by the hash of its runs; the manifest line comes last.
 
     A shard without its line in the manifest does not count, so a kill in between loses the shard
     and leaves nothing half-read.
+
+    Args:
+        folder: of the shards.
+        rows: at least one.
+        sketches: by the key that a row names.
+        others: further files of tensors by what they hold, e.g. ``"raw"``; empty ones are not written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = "shard-" + hashlib.sha256("".join(sorted({row.run for row in rows})).encode()).hexdigest()[:12]
-    table, tensors = folder / f"{name}.parquet", folder / f"{name}.sketches.safetensors"
+    table = folder / f"{name}.parquet"
     frame = pd.DataFrame([asdict(row) for row in rows], columns=[field.name for field in fields(Row)])
     frame.to_parquet(table.with_suffix(".partial"), index=False)
     table.with_suffix(".partial").replace(table)
-    save_file(dict(sketches), tensors.with_suffix(".partial"))
-    tensors.with_suffix(".partial").replace(tensors)
+    files = [table]
+    for kind, tensors in ({"sketches": sketches} | dict(others or {})).items():
+        if tensors or kind == "sketches":
+            files.append(folder / f"{name}.{kind}.safetensors")
+            save_file(dict(tensors), files[-1].with_suffix(".partial"))
+            files[-1].with_suffix(".partial").replace(files[-1])
     entry = {
         "schema_version": SCHEMA_VERSION,
         "rows": len(rows),
-        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (table, tensors)},
+        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
     }
     with (folder / "manifest.jsonl").open("a") as manifest:
         manifest.write(json.dumps(entry, sort_keys=True) + "\n")
     return table
+
+
+def read_tensors(folder: Path, kind: str) -> Tensors:
+    """All tensors of one kind of all shards in the manifest, by key.
+
+    Args:
+        folder: of the shards; check it with `read_shards` first.
+        kind: ``"sketches"`` or what `write_shard` was told.
+    """
+    tensors: Tensors = {}
+    for line in (folder / "manifest.jsonl").read_text().splitlines():
+        for name in json.loads(line)["files"]:
+            if name.endswith(f".{kind}.safetensors"):
+                tensors |= load_file(folder / name)
+    return tensors
 
 
 def read_shards(folder: Path) -> pd.DataFrame:
