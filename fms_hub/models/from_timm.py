@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import fnmatch
+import json
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -206,6 +207,14 @@ def write_folder(model: Model, classes: tuple[str, ...], target: Path) -> None:
     save_for_hf(
         model.module, str(target), {"label_names": list(classes)}, safe_serialization=True, data_config=data
     )
+    _drop_tag(target / folder.CONFIG)
+
+
+def _drop_tag(config: Path) -> None:
+    """timm writes the tag of its own default weights, which these are not."""
+    content = json.loads(config.read_text(encoding="utf-8"))
+    content["pretrained_cfg"].pop("tag", None)
+    config.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
 def _heads(module: nn.Module) -> tuple[nn.Module, ...]:

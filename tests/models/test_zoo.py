@@ -1,5 +1,6 @@
 """Networks from candidates: heads, strict weights, sizes, groups, and folders that timm opens again."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,8 @@ def exported(folder: Path, architecture: str = "test_resnet", **arguments: objec
 def test_an_exported_network_opens_in_timm_with_the_same_logits(architecture: str, tmp_path: Path) -> None:
     model = zoo.build(scratch(architecture), classes=3, image_size=32)
     zoo.export(model, scratch(architecture), CLASSES, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert "tag" not in config["pretrained_cfg"], "the weights are not those of timm's default tag"
     opened = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
     torch.testing.assert_close(logits(opened), logits(model.module), rtol=0, atol=0)
     assert opened.pretrained_cfg["label_names"] == list(CLASSES)
