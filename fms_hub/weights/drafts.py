@@ -67,6 +67,11 @@ class DraftGraph:
         self._owner.update(dict.fromkeys(fresh, index))
         return index
 
+    def owners(self, names: Iterable[str]) -> list[int]:
+        """Nodes that own these parameters, or none unless every one has its owner already."""
+        known = [self._owner.get(name) for name in names]
+        return [] if None in known else list(dict.fromkeys(index for index in known if index is not None))
+
     def absorb_bias(self, index: int, names: Sequence[str]) -> bool:
         """Give a bias that is added in an operation of its own to the node it belongs to, if it does."""
         draft = self.drafts[index]

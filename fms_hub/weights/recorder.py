@@ -89,6 +89,8 @@ _BIAS: Final = {
 }
 _ROOTS: Final = {"addmm", "mm", "linear", *_CONVOLUTIONS, *_EMBEDDINGS}
 """Operations that count as nodes even on constant data, as a learned bias made from coordinates."""
+_REUSED: Final = ("scale", "shift", "direct")
+"""Uses of a parameter that join its first node when they come again; layers used again are that node."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return _Origin(parameters=tuple(names))
         if names or running:
             return _Origin(node=self._parametric(name, args, uses, nodes))
-        return _Origin(node=nodes[0] if len(nodes) == 1 else self._graph.join(_join_kind(name), nodes))
+        return _Origin(node=self._join(name, nodes))
+
+    def _join(self, name: str, nodes: list[int]) -> int:
+        return nodes[0] if len(set(nodes)) == 1 else self._graph.join(_join_kind(name), nodes)
 
     def _promote(self, name: str, uses: list[_Use]) -> tuple[list[int], list[_Use]]:
         """Parameters used as data for another module's weights (learned queries) are a node first."""
@@ -209,6 +214,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             biases, weights = [], biases + weights
             if name in _ADDS and len(nodes) == 1 and self._graph.absorb_bias(nodes[0], weights):
                 return nodes[0]
+        owners = self._graph.owners(biases + weights) if kind in _REUSED else []
+        if owners:
+            return self._join(name, [*owners, *nodes])
         others: dict[str, Role] = dict.fromkeys(biases, "bias")
         if kind == "norm":
             others |= _running(uses)

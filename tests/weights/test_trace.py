@@ -262,6 +262,27 @@ def test_a_layer_used_twice_is_one_node() -> None:
     assert structure.covered == structure.parameters == 30
 
 
+class _Token(nn.Module):
+    """Puts a token next to the patches, and adds it again later, as class attention does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(1, 1, 4))
+        self.inner, self.head = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        token = self.token.expand(len(x), -1, -1)
+        mixed = self.inner(torch.cat([token, x.flatten(2)], 1)).mean(1, keepdim=True)
+        result: Tensor = self.head(token + mixed)
+        return result
+
+
+def test_a_parameter_added_again_is_joined_instead_of_looping_back() -> None:
+    structure = trace(_Token(), (3, 2, 2))
+    assert [node.kind for node in structure.nodes] == ["input", "direct", "linear", "add", "linear", "output"]
+    assert structure.edges == ((0, 1), (1, 2), (1, 3), (2, 3), (3, 4), (4, 5))
+
+
 class _Looks(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x if x.sum().item() else -x
