@@ -12,7 +12,7 @@ FMSHubError
 ├── HubError (OSError)           the Hugging Face Hub could not give what was asked
 ├── SearchError                  a search ended without one trained model
 ├── StorageError (OSError)       writing failed although the search had started, a full disk for one
-└── TrainingFailure              one epoch failed (divergence, out of memory); the search records it and goes on
+└── TrainingFailure              one epoch failed (divergence, out of memory); the search goes on
 
 A message says what was expected, what was found, and what to do.
 """
