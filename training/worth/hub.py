@@ -1,0 +1,254 @@
+"""A hub of runs as tables: one row per run, one set of feature blocks per early epoch.
+
+n = runs of the hub that reached their horizon.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from fms_hub.models.catalog import resolve
+from fms_hub.models.zoo import build
+from fms_hub.records import Value
+from fms_hub.search.space import Space
+from fms_hub.weights.graph import COLUMNS, STRUCTURAL, WeightGraph
+from fms_hub.weights.pooling import POOLED
+from fms_hub.weights.structure import Structure
+from fms_hub.weights.trace import trace
+from training.corpus.plain import PLAIN, statistics
+from training.corpus.shards import Tensors, read_shards, read_tensors
+from training.corpus.small_net import CANDIDATE, INITIALISATIONS, PIXELS, SmallCNN
+
+Array = NDArray[np.float64]
+EPOCHS = (1, 2, 4)
+"""The checkpoints that finals are predicted from; a hub has those at which it was sketched."""
+MIXED_PIXELS = 32
+"""Image size of the fine-tuning sweep."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What is known of every run after one early epoch, in the hub's order.
+
+    Attributes:
+        blocks: features by name, each (n, width): ``metadata`` (the candidate, nothing of its
+            weights), ``hyperparameters``, ``curve``, ``plain`` and ``L1``; width 0 says nothing.
+        graphs: weight graphs.
+    """
+
+    blocks: Mapping[str, Array]
+    graphs: Sequence[WeightGraph]
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Runs with their outcome.
+
+    Attributes:
+        name: of the hub.
+        runs: ids (n,).
+        task: number of each run's task (n,).
+        candidate: number of each run's candidate (n,).
+        final: validation score after the last epoch (n,).
+        views: by epoch.
+        raw: weights by ``RUN/EPOCH/NAME`` where they were kept.
+    """
+
+    name: str
+    runs: tuple[str, ...]
+    task: NDArray[np.int64]
+    candidate: NDArray[np.int64]
+    final: Array
+    views: Mapping[int, View]
+    raw: Tensors
+
+    @property
+    def fingerprint(self) -> str:
+        """First 12 hexadecimal digits of the sha256 of the runs."""
+        return hashlib.sha256("".join(self.runs).encode()).hexdigest()[:12]
+
+    @property
+    def tasks(self) -> Array:
+        """One-hot of the tasks, (n, tasks)."""
+        return np.eye(self.task.max() + 1)[self.task]
+
+
+def load_hub(folder: Path, most: int | None = None) -> Hub:
+    """Read a hub's shards; runs without a score after their last epoch are left out.
+
+    Args:
+        folder: of the shards.
+        most: takes the first so many runs.
+    """
+    rows = read_shards(folder)
+    finished = rows[(rows.epoch == rows.horizon) & rows.validation_score.notna()]
+    finished = finished if most is None else finished.head(most)
+    rows = rows[rows.run.isin(finished.run)].set_index(["run", "epoch"])
+    sketches = read_tensors(folder, "sketches")
+    small = bool((finished.candidate == CANDIDATE).all())
+    runs = tuple(finished.run)
+    structures = _structures(finished, small, sketches)
+    raw = read_tensors(folder, "raw") if small else read_tensors(folder, "plain")
+    views: dict[int, View] = {}
+    for epoch in EPOCHS:
+        if all(f"{run}/{epoch}" in sketches for run in runs):
+            graphs = [
+                WeightGraph.of(structure, sketches[f"{run}/{epoch}"].astype(np.float32)[:, len(STRUCTURAL) :])
+                for run, structure in zip(runs, structures, strict=True)
+            ]
+            plain = _plain_small(raw, runs, epoch) if small else _plain_mixed(raw, runs, epoch, graphs)
+            views[epoch] = View(
+                blocks={
+                    "metadata": np.zeros((len(runs), 0)) if small else _metadata(finished, graphs),
+                    "hyperparameters": _hyperparameters(finished, small),
+                    "curve": np.array([_curve(rows.loc[run], epoch) for run in runs]),
+                    "plain": _varying(plain),
+                    "L1": _varying(_concatenated(graphs) if small else _pooled(graphs)),
+                },
+                graphs=graphs,
+            )
+    return Hub(
+        name="small-cnn" if small else "mixed",
+        runs=runs,
+        task=pd.factorize(finished.task, sort=True)[0].astype(np.int64),
+        candidate=pd.factorize(finished.candidate, sort=True)[0].astype(np.int64),
+        final=finished.validation_score.to_numpy(np.float64),
+        views=views,
+        raw=raw if small else {},
+    )
+
+
+def _structures(finished: pd.DataFrame, small: bool, sketches: Tensors) -> list[Structure]:
+    """Of each run's network; traced once per candidate and number of classes."""
+    known: dict[tuple[str, int], Structure] = {}
+    found: list[Structure] = []
+    for row in finished.itertuples():
+        key = str(row.candidate), _classes(sketches[str(row.sketch)])
+        if key not in known:
+            known[key] = _traced(*key, small=small)
+        found.append(known[key])
+    return found
+
+
+def _traced(candidate: str, classes: int, *, small: bool) -> Structure:
+    if small:
+        return trace(SmallCNN(classes), (1, PIXELS, PIXELS))
+    (resolved,) = resolve(candidate)
+    model = build(resolved, classes=classes, image_size=MIXED_PIXELS, weights=False)
+    return trace(model.module, (3, model.input.size, model.input.size))
+
+
+def _classes(sketch: NDArray[np.float16]) -> int:
+    """Outputs of the last linear node, which is the head."""
+    head = np.flatnonzero(sketch[:, COLUMNS.index("kind_linear")])[-1]
+    return round(float(np.expm1(sketch[head, COLUMNS.index("log_fan_out")].astype(np.float64))))
+
+
+def _metadata(finished: pd.DataFrame, graphs: Sequence[WeightGraph]) -> Array:
+    """Which candidate it is, and its architecture in numbers."""
+    candidates = pd.get_dummies(finished.candidate).to_numpy(np.float64)
+    architecture = [i for i, name in enumerate(POOLED) if name.startswith("global_")]
+    return np.hstack([candidates, np.array([graph.pooled()[architecture] for graph in graphs])])
+
+
+def _hyperparameters(finished: pd.DataFrame, small: bool) -> Array:
+    values: list[Mapping[str, Value]] = [json.loads(text) for text in finished.hyperparameters]
+    if not small:
+        return Space().encode(values)
+    return np.array([_encode_small(v) for v in values])
+
+
+def _encode_small(values: Mapping[str, Value]) -> list[float]:
+    logs = ("initial_scale", "learning_rate", "weight_decay", "batch_size", "train_fraction")
+    return [
+        *(float(np.log10(float(values[name]))) for name in logs),
+        float(values["dropout"]),
+        float(values["activation"] == "relu"),
+        *(float(values["optimiser"] == name) for name in ("sgd", "adam", "rmsprop")),
+        *(float(values["initialisation"] == name) for name in INITIALISATIONS),
+    ]
+
+
+def _curve(run: pd.DataFrame, epoch: int) -> list[float]:
+    """As `fms_hub.search.encoding`: last, best and first score, last gain, training loss x / (1 + x)."""
+    scores = run.validation_score.loc[1:epoch].tolist()
+    loss = float(run.train_loss.loc[epoch])
+    gain = scores[-1] - scores[-2] if len(scores) > 1 else 0.0
+    return [scores[-1], max(scores), scores[0], gain, loss / (1 + loss)]
+
+
+def _plain_small(raw: Tensors, runs: Sequence[str], epoch: int) -> Array:
+    names = sorted({key.split("/", 2)[2] for key in raw})
+    return np.array(
+        [
+            np.concatenate(
+                [statistics(torch.from_numpy(raw[f"{run}/{epoch}/{name}"]).float()) for name in names]
+            )
+            for run in runs
+        ]
+    )
+
+
+def _plain_mixed(plain: Tensors, runs: Sequence[str], epoch: int, graphs: Sequence[WeightGraph]) -> Array:
+    return np.array(
+        [
+            pool_plain(graph.structure, plain[f"{run}/{epoch}"].astype(np.float64))
+            for run, graph in zip(runs, graphs, strict=True)
+        ]
+    )
+
+
+def pool_plain(structure: Structure, plain: Array) -> Array:
+    """Plain statistics of a network of any architecture, pooled as `WeightGraph.pooled` pools.
+
+    Args:
+        structure: its nodes.
+        plain: (nodes, len(PLAIN)).
+
+    Returns:
+        (8 * len(PLAIN),): mean and deviation over matrix nodes weighted by their parameters, plain
+        means over thirds of depth, the head, mean and deviation over norm nodes.
+    """
+    matrices = [i for i, node in enumerate(structure.nodes) if node.matrix is not None]
+    sizes = np.array([structure.nodes[i].parameters for i in matrices], dtype=np.float64)
+    depth = np.array([structure.nodes[i].depth for i in matrices])
+    whole, share = plain[matrices], sizes / sizes.sum()
+    mean = share @ whole
+    third = np.minimum((depth * 3).astype(int), 2)
+    norms = plain[[i for i, node in enumerate(structure.nodes) if node.kind == "norm"]]
+    parts = [
+        mean,
+        np.sqrt(share @ (whole - mean) ** 2),
+        *(_mean(whole[third == part]) for part in range(3)),
+        np.zeros(len(PLAIN)) if structure.head is None else plain[structure.head],
+        _mean(norms),
+        norms.std(0) if len(norms) else np.zeros(len(PLAIN)),
+    ]
+    return np.concatenate(parts)
+
+
+def _mean(rows: Array) -> Array:
+    mean: Array = rows.mean(0) if len(rows) else np.zeros(rows.shape[1])
+    return mean
+
+
+def _concatenated(graphs: Sequence[WeightGraph]) -> Array:
+    return np.array([graph.sketch.ravel() for graph in graphs], dtype=np.float64)
+
+
+def _pooled(graphs: Sequence[WeightGraph]) -> Array:
+    return np.array([graph.pooled() for graph in graphs])
+
+
+def _varying(block: Array) -> Array:
+    """Without the columns that are the same for every run."""
+    return np.nan_to_num(block[:, block.std(0) > 0], posinf=6e4, neginf=-6e4)
