@@ -27,7 +27,7 @@ from training.data import read_npz
 
 SKETCHED = (1, 4)
 """Epochs whose weights are sketched, besides the last one."""
-RUNS_PER_SHARD = 20
+RUNS_PER_SHARD = 12
 
 
 @dataclass(frozen=True)
