@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.worth.hub import Hub, View, load_hub
+from training.worth.learned import fit_predict, graph_source, raw_source
 from training.worth.predictors import extra_trees, gaussian_process
 from training.worth.scores import Interval, folds, interval
 
@@ -48,6 +49,9 @@ COMPARED = (
     (("metadata", "L1"), ("metadata",)),
     ((*_SEEN, "plain"), _SEEN),
     ((*_SEEN, "L1"), _SEEN),
+    (("L1", "L3"), ("L1",)),
+    (("metadata", "L1", "L3"), ("metadata", "L1")),
+    ((*_SEEN, "L1", "L3"), (*_SEEN, "L1")),
 )
 """Rows whose difference gets an interval of its own: first minus second."""
 
@@ -76,14 +80,43 @@ def predictions(hub: Hub, path: Path, predictors: list[str], seeds: int) -> dict
     return known
 
 
+def learned(hub: Hub, path: Path, seeds: int) -> dict[str, list[float]]:
+    """Adds the learned encoders, alone and averaged with extra trees over other blocks, to the file."""
+    known: dict[str, list[float]] = json.loads(path.read_text())
+    sources = {"L3": graph_source} | ({"metanetwork": raw_source} if hub.raw else {})
+    for name, make in sources.items():
+        source = make(hub)
+        for seed in range(seeds):
+            if f"{max(hub.views)}|learned|{name}|{seed}" in known:
+                continue
+            predicted = {epoch: np.empty(len(hub.runs)) for epoch in hub.views}
+            for train, held in folds(len(hub.runs), seed):
+                for number, scores in fit_predict(hub, source, train, held, seed).items():
+                    predicted[number][held] = scores
+            known |= {f"{e}|learned|{name}|{seed}": scores.tolist() for e, scores in predicted.items()}
+            _write(path, known)
+    for key in [key for key in known if "|extra trees|" in key and key.endswith("L1|" + key[-1])]:
+        epoch, _, row, seed_text = key.split("|")
+        both = f"{epoch}|learned|L3|{seed_text}"
+        if both in known:
+            mixed = _standard(hub, np.array(known[key])) + _standard(hub, np.array(known[both]))
+            known[f"{epoch}|extra trees|{row} + L3|{seed_text}"] = mixed.tolist()
+    _write(path, known)
+    return known
+
+
 def rows_of(view: View) -> Iterator[tuple[str, ...]]:
     """The rows that differ from one another, where a block may say nothing."""
     seen = set()
     for row in ROWS:
-        blocks = tuple(name for name in row if view.blocks[name].shape[1])
+        blocks = _telling(view, row)
         if blocks and blocks not in seen:
             seen.add(blocks)
             yield blocks
+
+
+def _telling(view: View, blocks: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in blocks if name not in view.blocks or view.blocks[name].shape[1])
 
 
 def name_of(blocks: tuple[str, ...]) -> str:
@@ -104,7 +137,7 @@ def table(hub: Hub, known: dict[str, list[float]], seeds: int) -> tuple[list[Cel
             made[row] = np.array([known[key] for key in keys if key in known])
             cells.append(Cell(int(epoch), predictor, row, interval(hub.task, made[row], hub.final)))
         for pair in COMPARED:
-            first, second = (name_of(tuple(b for b in blocks if view.blocks[b].shape[1])) for blocks in pair)
+            first, second = (name_of(_telling(view, blocks)) for blocks in pair)
             if first in made and second in made and first != second:
                 difference = interval(hub.task, made[first], hub.final, made[second])
                 cell = Cell(int(epoch), predictor, f"{first} minus {second}", difference)
@@ -142,7 +175,10 @@ def main() -> None:
     names = ["extra trees"] if arguments.quick else arguments.predictors.split(",")
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / f"{hub.name}-{hub.fingerprint}.json"
-    cells, differences = table(hub, predictions(hub, path, names, seeds), seeds)
+    known = predictions(hub, path, names, seeds)
+    if not arguments.quick:
+        known = learned(hub, path, seeds)
+    cells, differences = table(hub, known, seeds)
     if arguments.json:
         report = {"hub": hub.name, "runs": len(hub.runs), "seeds": seeds}
         rows = {"taus": [asdict(c) for c in cells], "differences": [asdict(c) for c in differences]}
@@ -156,6 +192,15 @@ def _out_of_fold(predictor: Predictor, hub: Hub, view: View, blocks: tuple[str, 
     for train, held in folds(len(hub.runs), seed):
         predicted[held] = predictor(hub, view, blocks, train, held, seed)
     return predicted
+
+
+def _standard(hub: Hub, predicted: Array) -> Array:
+    """Learned encoders predict in units of the task's spread: bring predictions of scores to the same."""
+    scaled = np.empty_like(predicted)
+    for task in np.unique(hub.task):
+        members = hub.task == task
+        scaled[members] = (predicted[members] - predicted[members].mean()) / predicted[members].std()
+    return scaled
 
 
 def _text(tau: Interval | None) -> str:
