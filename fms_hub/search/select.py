@@ -22,9 +22,10 @@ from fms_hub.finetune.trainer import Trainer
 from fms_hub.models.catalog import resolve
 from fms_hub.models.zoo import build, ensure_local
 from fms_hub.records import Budget, Candidate, Observation, Proposal
+from fms_hub.search.acquisition import Rule
 from fms_hub.search.progress import SearchBar, counting_bar
 from fms_hub.search.selection import Selection, conclude
-from fms_hub.search.selector import Selector
+from fms_hub.search.selector import DEFAULT_ACQUISITION, Selector
 from fms_hub.search.shelf import best_of, check_space, checkpoint_name, clear, kept
 from fms_hub.search.space import Space
 from fms_hub.surrogate.surrogate import Surrogate
@@ -48,6 +49,7 @@ def select(
     metric: str = "accuracy",
     space: ConfigurationSpace | None = None,
     surrogate: str | Path | Surrogate | None = None,
+    acquisition: Rule = DEFAULT_ACQUISITION,
     out: str | Path | None = None,
     seed: int = 0,
     device: str | None = None,
@@ -76,6 +78,7 @@ def select(
         metric: ``"accuracy"``, ``"balanced_accuracy"`` or ``"macro_f1"`` on the validation split.
         space: a ConfigSpace over hyperparameters of `fms_hub.finetune.recipe.Recipe`.
         surrogate: a `Surrogate` or the file of one; None learns from this search alone.
+        acquisition: how far ahead the search looks, see `fms_hub.search.acquisition.Rule`.
         out: the search's folder; None means ``fms_hub_runs/NAME-HASH`` in the working directory.
         seed: of splits, heads, data order and proposals.
         device: ``"cpu"``, ``"cuda"`` ...; None takes a GPU if there is one.
@@ -123,6 +126,7 @@ def select(
         task=task.info,
         graphs=graphs,
         surrogate=model,
+        acquisition=acquisition,
         out=folder,
         identity=identity,
         seed=seed,

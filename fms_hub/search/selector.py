@@ -7,12 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 from torch import Tensor, nn
 
-from fms_hub.errors import BudgetError, CandidateError
+from fms_hub.errors import BudgetError, CandidateError, UsageError
 from fms_hub.hub.logbook import Logbook
 from fms_hub.records import Budget, Observation, Proposal, TaskInfo
 from fms_hub.search.acquisition import Rule
@@ -23,7 +24,8 @@ from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.weights.featurize import refresh
 from fms_hub.weights.graph import WeightGraph
 
-DEFAULT_RULE: Rule = "at-fidelity"
+DEFAULT_ACQUISITION: Rule = "horizon"
+"""Rules that look one epoch ahead start ever new runs where scores are noisy: see training/LOG.md."""
 INITIAL_RUNS = 8
 """Most runs of the diverse start; a small budget starts fewer."""
 
@@ -53,7 +55,7 @@ class Selector:
         out: folder of a logbook, which makes the search resumable; None keeps it in memory.
         identity: further fingerprints that must agree when a search is resumed.
         seed: of all proposals.
-        rule: of the acquisition, see `fms_hub.search.acquisition.Rule`.
+        acquisition: see `fms_hub.search.acquisition.Rule`.
 
     Raises:
         BudgetError, CandidateError, SpaceError, OutputError, ResumeError: see `fms_hub.errors`.
@@ -72,14 +74,14 @@ class Selector:
         out: str | Path | None = None,
         identity: Mapping[str, str] | None = None,
         seed: int = 0,
-        rule: Rule = DEFAULT_RULE,
+        acquisition: Rule = DEFAULT_ACQUISITION,
     ) -> None:
-        _check(candidates, max_epochs)
+        _check(candidates, max_epochs, acquisition)
         self.budget = Budget.parse(budget)
         self._graphs = dict(graphs or {})
         self._base = surrogate if surrogate is not None else Surrogate()
         self._problem = _problem(candidates, Space(space), max_epochs, task, self._graphs)
-        self._seed, self._rule = seed, rule
+        self._seed, self._acquisition = seed, acquisition
         self._sketches: dict[tuple[int, int], Vector] = {}
         self._pending: dict[int, Proposal] = {}
         self._asking: dict[int, float] = {}
@@ -101,7 +103,7 @@ class Selector:
             "space": self._problem.space.fingerprint,
             "max_epochs": str(self._problem.horizon),
             "seed": str(self._seed),
-            "acquisition": self._rule,
+            "acquisition": self._acquisition,
             "surrogate": self._base.name,
         }
 
@@ -215,7 +217,7 @@ class Selector:
             stopped=frozenset(self._stopped),
             initial=_initial_runs(self.budget, len(self._problem.candidates)),
             seconds_left=seconds_left,
-            rule=self._rule,
+            rule=self._acquisition,
             seed=self._seed,
         )
 
@@ -248,7 +250,9 @@ class Selector:
         return WeightGraph.load(self._folder / observation.sketch).pooled()
 
 
-def _check(candidates: Sequence[str], max_epochs: int) -> None:
+def _check(candidates: Sequence[str], max_epochs: int, acquisition: str) -> None:
+    if acquisition not in get_args(Rule):
+        raise UsageError(f"acquisition must be one of {', '.join(get_args(Rule))}; found {acquisition!r}.")
     if not candidates:
         raise CandidateError("a search needs at least one candidate, found none.")
     if len(set(candidates)) != len(candidates):

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from fms_hub import Proposal, Selector
-from fms_hub.errors import BudgetError, CandidateError
+from fms_hub.errors import BudgetError, CandidateError, UsageError
 from fms_hub.hub.logbook import read_history
 from fms_hub.weights.featurize import featurize
 from fms_hub.weights.graph import WeightGraph
@@ -173,6 +173,7 @@ def test_answers_that_cannot_be_are_refused_and_can_be_given_again(
         (["a", "a"], {"budget": "4 epochs"}, CandidateError),
         (["a"], {"budget": "4 epochs", "max_epochs": 0}, BudgetError),
         (["a"], {"budget": "nothing"}, BudgetError),
+        (["a"], {"budget": "4 epochs", "acquisition": "best"}, UsageError),
     ],
 )
 def test_what_cannot_be_searched_is_refused(
