@@ -53,9 +53,7 @@ def _pointwise(call: Call) -> Label:
 
 
 RULES: Final[dict[str, Rule]] = {
-    **dict.fromkeys(
-        ("clone", "detach", "alias", "_to_copy", "lift_fresh", "contiguous"), views.same
-    ),
+    **dict.fromkeys(("clone", "detach", "alias", "_to_copy", "lift_fresh", "contiguous"), views.same),
     **dict.fromkeys(("view", "_unsafe_view", "reshape", "_reshape_alias", "unflatten"), views.view),
     **dict.fromkeys(
         (
@@ -98,9 +96,7 @@ RULES: Final[dict[str, Rule]] = {
         layers.batch_norm,
     ),
     **dict.fromkeys(("roll", "flip", "cumsum"), views.ordered),
-    **dict.fromkeys(
-        ("split", "split_with_sizes", "unsafe_split", "unsafe_chunk"), views.follow_split
-    ),
+    **dict.fromkeys(("split", "split_with_sizes", "unsafe_split", "unsafe_chunk"), views.follow_split),
     "copy": views.follow_copy,
     "permute": views.follow_permute,
     "transpose": views.transpose,
