@@ -31,7 +31,7 @@ from fms_hub.search.space import Space
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.tasks.dataset import load_task
 from fms_hub.tasks.task import Task
-from fms_hub.weights.featurize import featurize
+from fms_hub.weights.describe import describe
 from fms_hub.weights.graph import WeightGraph
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def _describe(candidates: Sequence[Candidate], trainer: Trainer, progress: bool)
             image_size=trainer.image_size,
             seed=trainer.seed,
         )
-        graphs[candidate.name] = featurize(model.module, (3, model.input.size, model.input.size))
+        graphs[candidate.name] = describe(model.module, (3, model.input.size, model.input.size))
         bar(number, len(candidates))
     return graphs
 

@@ -21,7 +21,7 @@ from fms_hub.search.encoding import Problem, Vector
 from fms_hub.search.scheduler import Situation, fit_size, fit_to, propose
 from fms_hub.search.space import Space
 from fms_hub.surrogate.surrogate import Surrogate
-from fms_hub.weights.featurize import refresh
+from fms_hub.weights.describe import refresh
 from fms_hub.weights.graph import WeightGraph
 
 DEFAULT_ACQUISITION: Rule = "horizon"

@@ -13,7 +13,7 @@ from torch import nn
 from fms_hub import Proposal, Selector
 from fms_hub.errors import BudgetError, CandidateError, UsageError
 from fms_hub.hub.logbook import read_history
-from fms_hub.weights.featurize import featurize
+from fms_hub.weights.describe import describe
 from fms_hub.weights.graph import WeightGraph
 
 SPACE = ConfigurationSpace({"learning_rate": (1e-4, 1.0)}, seed=0)
@@ -53,7 +53,7 @@ class OwnLoop:
 
 def graphs() -> dict[str, WeightGraph]:
     loop = OwnLoop()
-    return {name: featurize(loop.network(name), (1, 8, 8)) for name in WIDTHS}
+    return {name: describe(loop.network(name), (1, 8, 8)) for name in WIDTHS}
 
 
 def search(selector: Selector, loop: OwnLoop, *, weights: bool) -> NDArray[np.float64]:

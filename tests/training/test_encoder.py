@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch_geometric.data import Batch, Data
 
-from fms_hub.weights.featurize import featurize
+from fms_hub.weights.describe import describe
 from fms_hub.weights.graph import COLUMNS
 from training.corpus.small_net import PIXELS, SmallCNN
 from training.worth.encoder import RELATIONS, GraphEncoder, both_directions, scales
@@ -25,7 +25,7 @@ class Residual(nn.Module):
 @pytest.fixture
 def graphs() -> list[Data]:
     torch.manual_seed(0)
-    return [featurize(net, (1, PIXELS, PIXELS)).to_data() for net in (SmallCNN(3), Residual(), SmallCNN(5))]
+    return [describe(net, (1, PIXELS, PIXELS)).to_data() for net in (SmallCNN(3), Residual(), SmallCNN(5))]
 
 
 @pytest.fixture

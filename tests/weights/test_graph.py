@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from fms_hub.errors import CheckpointError, StorageError
-from fms_hub.weights.featurize import featurize
+from fms_hub.weights.describe import describe
 from fms_hub.weights.graph import COLUMNS, STRUCTURAL, WeightGraph
 from fms_hub.weights.pooling import POOLED
 from fms_hub.weights.sketch import FEATURES
@@ -21,7 +21,7 @@ from fms_hub.weights.structure import KINDS
 
 def _graph(name: str) -> WeightGraph:
     torch.manual_seed(0)
-    return featurize(timm.create_model(name), (3, 160, 160))
+    return describe(timm.create_model(name), (3, 160, 160))
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def resnet() -> WeightGraph:
 
 def test_pooled_has_one_length_for_every_network(resnet: WeightGraph) -> None:
     assert len(set(POOLED)) == len(POOLED) <= 96
-    tiny = featurize(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), (3, 2, 2))
-    normless = featurize(nn.Sequential(nn.BatchNorm2d(3)), (3, 2, 2))
+    tiny = describe(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), (3, 2, 2))
+    normless = describe(nn.Sequential(nn.BatchNorm2d(3)), (3, 2, 2))
     for graph in (resnet, _graph("test_vit"), tiny, normless):
         pooled = graph.pooled()
         assert pooled.shape == (len(POOLED),) and pooled.dtype == np.float64

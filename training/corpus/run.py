@@ -18,7 +18,7 @@ from fms_hub.finetune.trainer import EpochResult, Trainer
 from fms_hub.models.catalog import resolve
 from fms_hub.models.zoo import build
 from fms_hub.records import Candidate
-from fms_hub.weights.featurize import featurize, refresh
+from fms_hub.weights.describe import describe, refresh
 from fms_hub.weights.graph import WeightGraph
 from training.corpus.plain import plain_statistics
 from training.corpus.plan import PlannedRun
@@ -122,7 +122,7 @@ def _graph(candidate: Candidate, trainer: Trainer) -> WeightGraph:
     model = build(
         candidate, classes=len(trainer.task.info.classes), image_size=trainer.image_size, seed=trainer.seed
     )
-    return featurize(model.module, (3, model.input.size, model.input.size))
+    return describe(model.module, (3, model.input.size, model.input.size))
 
 
 def _trainer(trainers: dict[tuple[str, int], Trainer], run: PlannedRun, settings: Settings) -> Trainer:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fms_hub.errors import CheckpointError
-from fms_hub.weights.featurize import featurize, refresh
+from fms_hub.weights.describe import describe, refresh
 
 SIZE = (3, 160, 160)
 Axes = Sequence[tuple[str, int]]
@@ -83,14 +83,14 @@ def _permuted(state: dict[str, Tensor], classes: list[Axes]) -> dict[str, Tensor
 )
 def test_renumbered_neurons_change_nothing(name: str, classes: list[Axes]) -> None:
     model = _model(name)
-    graph = featurize(model, SIZE)
+    graph = describe(model, SIZE)
     images = torch.randn(2, *SIZE, dtype=torch.float64)
     with torch.no_grad():
         before = model(images)
         model.load_state_dict(_permuted(model.state_dict(), classes))
         after = model(images)
     assert torch.allclose(before, after, rtol=1e-9, atol=1e-9)
-    renumbered = featurize(model, SIZE)
+    renumbered = describe(model, SIZE)
     assert graph.x.dtype == np.float64 and renumbered.structure == graph.structure
     np.testing.assert_allclose(renumbered.x, graph.x, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(renumbered.pooled(), graph.pooled(), rtol=1e-10, atol=1e-12)
@@ -98,7 +98,7 @@ def test_renumbered_neurons_change_nothing(name: str, classes: list[Axes]) -> No
 
 def test_attention_heads_may_be_renumbered() -> None:
     model = _model("test_vit")
-    graph, state = featurize(model, SIZE), model.state_dict()
+    graph, state = describe(model, SIZE), model.state_dict()
     heads = 2
     order = torch.arange(heads).flip(0)
     for block in range(6):
@@ -118,7 +118,7 @@ def test_attention_heads_may_be_renumbered() -> None:
 @pytest.mark.parametrize("name", ["layer1.0.conv2.weight", "fc.bias", "bn1.weight", "bn1.running_var"])
 def test_other_weights_change_the_features_of_their_node_only(name: str) -> None:
     model = _model("test_resnet")
-    graph, state = featurize(model, SIZE), model.state_dict()
+    graph, state = describe(model, SIZE), model.state_dict()
     generator = torch.Generator().manual_seed(0)
     state[name] = state[name] * (1 + 0.05 * torch.rand(state[name].shape, generator=generator))
     changed = refresh(graph, state)
@@ -128,21 +128,21 @@ def test_other_weights_change_the_features_of_their_node_only(name: str) -> None
     assert np.abs(changed.pooled() - graph.pooled()).max() > 1e-5
 
 
-def test_refresh_equals_featurize_and_leaves_the_old_graph_alone() -> None:
+def test_refresh_equals_describe_and_leaves_the_old_graph_alone() -> None:
     model = _model("test_resnet").float()
-    graph = featurize(model, SIZE)
+    graph = describe(model, SIZE)
     kept = graph.x.copy()
     for parameter in model.parameters():
         parameter.data.mul_(1.3)
     refreshed = refresh(graph, model.state_dict())
-    assert np.array_equal(refreshed.x, featurize(model, SIZE).x)
+    assert np.array_equal(refreshed.x, describe(model, SIZE).x)
     assert np.array_equal(graph.x, kept) and not np.array_equal(refreshed.x, kept)
     assert refreshed.x.dtype == np.float32
 
 
 def test_half_precision_states_give_the_same_to_a_hundredth() -> None:
     model = _model("test_vit").float()
-    graph = featurize(model, SIZE)
+    graph = describe(model, SIZE)
     half = refresh(graph, {name: tensor.half() for name, tensor in model.state_dict().items()})
     np.testing.assert_allclose(half.x, graph.x, rtol=1e-2, atol=1e-2)
     np.testing.assert_allclose(half.pooled(), graph.pooled(), rtol=1e-2, atol=1e-2)
@@ -150,11 +150,11 @@ def test_half_precision_states_give_the_same_to_a_hundredth() -> None:
 
 def test_states_that_do_not_fit_are_refused_by_name() -> None:
     model = _model("test_resnet")
-    graph, state = featurize(model, SIZE), model.state_dict()
+    graph, state = describe(model, SIZE), model.state_dict()
     with pytest.raises(CheckpointError, match=r"'bn1\.running_var'.*found none"):
         refresh(graph, {name: tensor for name, tensor in state.items() if name != "bn1.running_var"})
     with pytest.raises(CheckpointError, match=r"'fc\.weight' of shape"):
         refresh(graph, state | {"fc.weight": torch.zeros(10, 96)})
     state["fc.weight"][3, 3] = torch.nan
     with pytest.raises(CheckpointError, match=r"finite values in 'fc\.weight'"):
-        featurize(model, SIZE)
+        describe(model, SIZE)

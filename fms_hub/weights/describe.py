@@ -11,7 +11,7 @@ from fms_hub.weights.sketch import sketch
 from fms_hub.weights.trace import trace
 
 
-def featurize(module: nn.Module, input_size: tuple[int, int, int]) -> WeightGraph:
+def describe(module: nn.Module, input_size: tuple[int, int, int]) -> WeightGraph:
     """Describe a network's structure and weights; the network is neither run on its device nor changed.
 
     Args:
@@ -34,7 +34,7 @@ def refresh(graph: WeightGraph, state: Mapping[str, Tensor]) -> WeightGraph:
     """Describe other weights of the same network, without looking at its structure again.
 
     Args:
-        graph: what `featurize` gave for the network.
+        graph: what `describe` gave for the network.
         state: tensors by name as in the network's ``state_dict()``; others are ignored.
 
     Returns:
