@@ -24,7 +24,7 @@ from fms_hub.weights.graph import COLUMNS, STRUCTURAL, WeightGraph
 from fms_hub.weights.pooling import POOLED
 from fms_hub.weights.structure import Structure
 from fms_hub.weights.trace import trace
-from training.corpus.plain import PLAIN, statistics
+from training.corpus.plain import PLAIN, plain_statistics, statistics
 from training.corpus.shards import Tensors, read_shards, read_tensors
 from training.corpus.small_net import CANDIDATE, INITIALISATIONS, PIXELS, SmallCNN
 
@@ -40,8 +40,10 @@ class View:
     """What is known of every run after one early epoch, in the hub's order.
 
     Attributes:
-        blocks: features by name, each (n, width): ``metadata`` (the candidate, nothing of its
-            weights), ``hyperparameters``, ``curve``, ``plain`` and ``L1``; width 0 says nothing.
+        blocks: features by name, each (n, width), width 0 says nothing: ``metadata`` (the candidate,
+            nothing of its weights), ``hyperparameters``, ``curve``, ``plain`` and ``L1``: statistics and
+            sketches of all nodes end to end in the hub of one architecture, pooled in the other;
+            ``plain pooled`` and ``L1 pooled``: pooled in the hub of one architecture.
         graphs: weight graphs.
     """
 
@@ -99,6 +101,7 @@ def load_hub(folder: Path, most: int | None = None) -> Hub:
     structures = _structures(finished, small, sketches)
     raw = read_tensors(folder, "raw") if small else read_tensors(folder, "plain")
     views: dict[int, View] = {}
+    none = np.zeros((len(runs), 0))
     for epoch in EPOCHS:
         if all(f"{run}/{epoch}" in sketches for run in runs):
             graphs = [
@@ -108,11 +111,13 @@ def load_hub(folder: Path, most: int | None = None) -> Hub:
             plain = _plain_small(raw, runs, epoch) if small else _plain_mixed(raw, runs, epoch, graphs)
             views[epoch] = View(
                 blocks={
-                    "metadata": np.zeros((len(runs), 0)) if small else _metadata(finished, graphs),
+                    "metadata": none if small else _metadata(finished, graphs),
                     "hyperparameters": _hyperparameters(finished, small),
                     "curve": np.array([_curve(rows.loc[run], epoch) for run in runs]),
                     "plain": _varying(plain),
                     "L1": _varying(_concatenated(graphs) if small else _pooled(graphs)),
+                    "plain pooled": _plain_pooled(raw, runs, epoch, graphs) if small else none,
+                    "L1 pooled": _varying(_pooled(graphs)) if small else none,
                 },
                 graphs=graphs,
             )
@@ -196,6 +201,15 @@ def _plain_small(raw: Tensors, runs: Sequence[str], epoch: int) -> Array:
             for run in runs
         ]
     )
+
+
+def _plain_pooled(raw: Tensors, runs: Sequence[str], epoch: int, graphs: Sequence[WeightGraph]) -> Array:
+    names = {key.split("/", 2)[2] for key in raw}
+    rows = []
+    for run, graph in zip(runs, graphs, strict=True):
+        state = {name: torch.from_numpy(raw[f"{run}/{epoch}/{name}"]).float() for name in names}
+        rows.append(pool_plain(graph.structure, plain_statistics(graph.structure, state).astype(np.float64)))
+    return _varying(np.array(rows))
 
 
 def _plain_mixed(plain: Tensors, runs: Sequence[str], epoch: int, graphs: Sequence[WeightGraph]) -> Array:

@@ -14,7 +14,7 @@ from training.worth.hub import Hub, View
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
-TREES = 300
+TREES = 200
 
 
 def extra_trees(hub: Hub, view: View, blocks: Sequence[str], train: Rows, held: Rows, seed: int) -> Array:
@@ -36,7 +36,7 @@ def gaussian_process(
 
 def _inputs(hub: Hub, known: Mapping[str, Array], blocks: Sequence[str]) -> Inputs:
     n = len(hub.runs)
-    weights = [known[name] for name in ("plain", "L1") if name in blocks]
+    weights = [known[name] for name in ("plain", "plain pooled", "L1", "L1 pooled") if name in blocks]
     metadata = [known["metadata"]] if "metadata" in blocks else []
     return Inputs(
         hyperparameters=_unit(known["hyperparameters"]) if "hyperparameters" in blocks else _absent(n),
