@@ -28,7 +28,6 @@ _SEED: Final = 20_260
 _ROLES: Final[tuple[Role, ...]] = ("scale", "bias", "mean", "var", "matrix")
 _START: Final = 1 + 2 * len(_ROLES)
 """Starting features of a neuron: one, then mean and root mean square of what it owns of each role."""
-_READINGS: Final = 5
 L2: Final[tuple[str, ...]] = tuple(
     f"{reading}_{i}"
     for reading in ("rows_mean", "rows_std", "columns_mean", "columns_std", "coupling")
@@ -111,21 +110,14 @@ def _start(
     for features in first.values():
         features[:, 0] = 1.0
     for vector in wiring.vectors:
-        rows = (
-            state[vector.name].to(dtype).movedim(vector.dimension, 0).flatten(1)
-            if _deep(vector, state)
-            else (state[vector.name].to(dtype)[:, None])
-        )
+        tensor = state[vector.name].to(dtype).movedim(vector.dimension, 0)
+        rows = tensor.reshape(len(tensor), -1)
         place = 1 + 2 * _ROLES.index(vector.role)
         told = torch.stack([rows.mean(1), rows.square().mean(1).sqrt()], 1)
         for block in vector.blocks:
             if block.key:
                 first[block.key][:, place : place + 2] += _collected(block, told)
     return first
-
-
-def _deep(vector: Vector, state: Mapping[str, Tensor]) -> bool:
-    return state[vector.name].ndim > 1
 
 
 def _round(
