@@ -103,22 +103,22 @@ def encode(problem: Problem, queries: Sequence[Query]) -> Inputs:
     return Inputs(
         hyperparameters=problem.space.encode([q.hyperparameters for q in queries]),
         fidelity=np.stack([epochs / problem.horizon, images / 4.0], axis=1),
-        curve=np.array([_curve(q.curve) for q in queries]).reshape(n, 5),
+        curve=np.array([_curve(q.curve, problem.horizon) for q in queries]).reshape(n, 6),
         weights=np.array([absent if q.weights is None else q.weights for q in queries]).reshape(n, width),
         task=np.tile(problem.task, (n, 1)),
         candidate=np.array([index.get(q.candidate, -1) for q in queries], dtype=np.int64),
     )
 
 
-def _curve(curve: Sequence[Observation]) -> list[float]:
-    """Last, best and first score, last gain, and the last training loss squashed by x / (1 + x)."""
+def _curve(curve: Sequence[Observation], horizon: int) -> list[float]:
+    """Share of the horizon seen; last, best and first score, last gain; last loss squashed by x / (1 + x)."""
     scores = [o.score for o in curve if o.score is not None]
     if not scores:
-        return [np.nan] * 5
+        return [np.nan] * 6
     gain = scores[-1] - scores[-2] if len(scores) > 1 else 0.0
     loss = curve[-1].train_loss
     squashed = 0.5 if loss is None else loss / (1.0 + loss)
-    return [scores[-1], max(scores), scores[0], gain, squashed]
+    return [len(scores) / horizon, scores[-1], max(scores), scores[0], gain, squashed]
 
 
 def targets(history: Sequence[Observation]) -> Vector:

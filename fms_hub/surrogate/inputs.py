@@ -19,8 +19,9 @@ class Inputs:
         hyperparameters: (n, H), see `fms_hub.search.space`.
         fidelity: (n, 2), the epoch asked about as a fraction of the horizon in (0, 1], and the decimal
             logarithm of the training images seen by then.
-        curve: (n, 5), the run's curve before that epoch: last, best and first validation score, last
-            gain, last training loss squashed to (0, 1); absent before the first epoch.
+        curve: (n, 6), the run's curve so far: its length as a fraction of the horizon; last, best and
+            first validation score, last gain, last training loss squashed to (0, 1); absent before the
+            first epoch.
         weights: (n, W), pooled weight graph of the checkpoint that the epoch starts from.
         task: (n, T), meta-features of the task.
         candidate: (n,), number of the candidate within the search, -1 if absent.

@@ -148,7 +148,7 @@ def test_every_score_is_learned_as_seen_from_before_half_way_and_the_start() -> 
     inputs = encode(PROBLEM, known.queries)
     assert np.isnan(inputs.curve[[0, 2, 5]]).all()
     # Epoch 3 seen from epoch 2: scores 0.50 and 0.55, training loss 1 -> 1 / (1 + 1).
-    np.testing.assert_allclose(inputs.curve[3], [0.55, 0.55, 0.50, 0.05, 0.5])
+    np.testing.assert_allclose(inputs.curve[3], [2 / 6, 0.55, 0.55, 0.50, 0.05, 0.5])
     np.testing.assert_array_equal(inputs.weights[0], START["centre"])
     np.testing.assert_array_equal(inputs.weights[[1, 4]], [[7.0, 8.0]] * 2)
     assert np.isnan(inputs.weights[3]).all()
