@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fms_hub.search.selection import Selection
     from fms_hub.search.selector import Selector
     from fms_hub.surrogate.surrogate import Surrogate
+    from fms_hub.weights.featurize import featurize
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,7 @@ __all__ = [
     "Selector",
     "Surrogate",
     "TaskInfo",
+    "featurize",
     "select",
 ]
 
@@ -41,6 +43,7 @@ _HOME = {
     "Selector": "fms_hub.search.selector",
     "Surrogate": "fms_hub.surrogate.surrogate",
     "TaskInfo": "fms_hub.records",
+    "featurize": "fms_hub.weights.featurize",
     "select": "fms_hub.search.select",
 }
 

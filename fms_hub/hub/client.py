@@ -13,8 +13,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
-from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub import (
+    HfApi,
+    get_hf_file_metadata,
+    get_session,
+    hf_hub_url,
+    hf_raise_for_status,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -29,10 +37,15 @@ from huggingface_hub.errors import (
 
 # The base of all transport errors: httpx's in huggingface_hub 1.x, httpx2's in 2.x; we depend on neither.
 from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[attr-defined]
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from fms_hub.errors import HubError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAME: Final = "fms_hub"
+_VERSION: Final = version(_NAME)
+_TRIES = 3
+_PARTIAL_CONTENT = 206
 
 
 def resolve_revision(repo: str, revision: str | None = None) -> str:
@@ -102,8 +115,70 @@ def find(repo: str, commit: str, filename: str) -> Path | None:
     return path
 
 
+def remote_size(repo: str, commit: str, filename: str) -> int | None:
+    """Bytes of one file of a commit, asked of the Hub without fetching it; None if the commit lacks it.
+
+    Raises:
+        HubError: the Hub refused or cannot be reached, or does not say.
+    """
+    with _hub_errors(repo, commit):
+        try:
+            found = get_hf_file_metadata(
+                hf_hub_url(repo, filename, revision=commit), library_name=_NAME, library_version=_VERSION
+            )
+        except RemoteEntryNotFoundError:
+            return None
+    if found.size is None:
+        raise HubError(f"the Hub does not tell the size of {filename} in {repo}. Fetch the file instead.")
+    return found.size
+
+
+def read_range(repo: str, commit: str, filename: str, start: int, stop: int) -> bytearray:
+    """The bytes from `start` up to `stop` of one file of a commit; nothing is left on this disk.
+
+    A connection that breaks is tried again.
+
+    Raises:
+        HubError: the Hub refused or cannot be reached, lacks the file, or did not send this range.
+    """
+    with _hub_errors(repo, commit):
+        for _ in range(_TRIES - 1):
+            try:
+                return _read_range(repo, commit, filename, start, stop)
+            except HfHubHTTPError:
+                raise
+            except TransportError:
+                continue
+        return _read_range(repo, commit, filename, start, stop)
+
+
+def _read_range(repo: str, commit: str, filename: str, start: int, stop: int) -> bytearray:
+    headers = {
+        **build_hf_headers(library_name=_NAME, library_version=_VERSION),
+        "Range": f"bytes={start}-{stop - 1}",
+        "Accept-Encoding": "identity",
+    }
+    content, filled = bytearray(stop - start), 0
+    with get_session().stream(
+        "GET", hf_hub_url(repo, filename, revision=commit), headers=headers, follow_redirects=True
+    ) as response:
+        if response.is_error:
+            response.read()
+        hf_raise_for_status(response)
+        if response.status_code == _PARTIAL_CONTENT:
+            for chunk in response.iter_raw():
+                content[filled : filled + len(chunk)] = chunk
+                filled += len(chunk)
+    if filled != stop - start:
+        raise HubError(
+            f"expected bytes {start} to {stop} of {filename} in {repo}, found {filled} bytes "
+            f"(HTTP {response.status_code}). Fetch the file instead of streaming it."
+        )
+    return content
+
+
 def _api() -> HfApi:
-    return HfApi(library_name="fms_hub", library_version=version("fms_hub"))
+    return HfApi(library_name=_NAME, library_version=_VERSION)
 
 
 def _verify(path: Path, repo: str) -> None:
@@ -129,6 +204,8 @@ def _verify(path: Path, repo: str) -> None:
 def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
     try:
         yield
+    except HubError:
+        raise
     except (HfHubHTTPError, TransportError, HFValidationError, RevisionResolutionError, OSError) as error:
         raise HubError(_explain(error, repo, revision)) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable
@@ -45,12 +46,22 @@ def open_folder(path: Path) -> CheckpointFolder:
     Raises:
         CandidateError: no such folder, an unreadable or unknown config.json, or no safetensors weights.
     """
+    described = open_config(path)
+    return dataclasses.replace(described, files=_weight_files(described.path))
+
+
+def open_config(path: Path) -> CheckpointFolder:
+    """Read only what a folder's config.json says; it need not hold weights, and none are listed.
+
+    Raises:
+        CandidateError: no such folder, or an unreadable or unknown config.json.
+    """
     path = path.expanduser().absolute()
     if not path.is_dir():
         raise CandidateError(f"there is no folder {path}. Give a folder with {CONFIG} and {WEIGHTS}.")
     config = read_json(path / CONFIG)
     layout, architecture = identify(config, str(path))
-    return CheckpointFolder(path, layout, architecture, config, _weight_files(path))
+    return CheckpointFolder(path, layout, architecture, config, ())
 
 
 def identify(config: dict[str, Any], where: str) -> tuple[Literal["timm", "transformers"], str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
 import timm
+import torch
 from timm.data.config import resolve_model_data_config
 from timm.models import (
     get_model_input_config,
@@ -149,6 +150,26 @@ def build(origin: Origin, request: Request) -> Model:
     if request.image_size is not None:
         require_logits(module, request.name, request.classes, request.image_size)
     return Model(module, input_spec(module, request.image_size))
+
+
+def skeleton(origin: Origin, name: str, image_size: int | None) -> Model:
+    """A timm network on the meta device, under the head that its config names; nothing is read but that.
+
+    Raises:
+        CandidateError: the architecture refuses the image size.
+    """
+    with torch.device("meta"):
+        return original(origin, name, image_size, weights=False)
+
+
+def original(origin: Origin, name: str, image_size: int | None, *, weights: bool) -> Model:
+    """A timm network as it was published, under its own head.
+
+    Raises:
+        CandidateError: the architecture refuses the image size, or the weights do not fit it.
+    """
+    module = _create(origin, name, weights, None, None, image_size if origin.fixed_size else None)
+    return Model(module, input_spec(module, image_size))
 
 
 def build_copy(module: TimmNetwork, request: Request) -> Model:

@@ -56,7 +56,6 @@ def build(opened: CheckpointFolder, request: Request) -> Model:
         CandidateError: no image classifier of this type, weights that do not fit, or an impossible size.
     """
     config = _config(opened)
-    spec = preprocessing.read(_preprocessor(opened.path), opened.config, request.image_size)
     head = _head_names(config, request.classes)
     config.num_labels = request.classes
     with seeded(request.seed), _quiet():
@@ -64,11 +63,31 @@ def build(opened: CheckpointFolder, request: Request) -> Model:
         if request.weights:
             copy_backbone(_pretrained(opened, request.name, head).state_dict(), network, head, request.name)
     _add_dropout(network, head, request.dropout)
-    module = Logits(
-        network.train(), _takes_positions(network) and spec.size != opened.config.get("image_size")
-    )
-    require_logits(module, request.name, request.classes, spec.size)
-    return Model(module, spec)
+    model = _wrapped(network.train(), opened, request.image_size)
+    require_logits(model.module, request.name, request.classes, model.input.size)
+    return model
+
+
+def skeleton(opened: CheckpointFolder, image_size: int | None) -> Model:
+    """A transformers network on the meta device, under the head that its config names.
+
+    Raises:
+        CandidateError: no image classifier of this type.
+    """
+    with torch.device("meta"), _quiet():
+        network = _from_config(_config(opened))
+    return _wrapped(network, opened, image_size)
+
+
+def original(opened: CheckpointFolder, name: str, image_size: int | None, *, weights: bool) -> Model:
+    """A transformers network as it was published, under its own head.
+
+    Raises:
+        CandidateError: no image classifier of this type, or the weights do not fit.
+    """
+    with _quiet():
+        network = _pretrained(opened, name, frozenset()) if weights else _from_config(_config(opened))
+    return _wrapped(network, opened, image_size)
 
 
 def require_classifier(opened: CheckpointFolder) -> None:
@@ -152,6 +171,12 @@ def _add_dropout(network: nn.Module, head: frozenset[str], probability: float) -
 
 def _takes_positions(network: PreTrainedModel) -> bool:
     return "interpolate_pos_encoding" in inspect.signature(network.forward).parameters
+
+
+def _wrapped(network: PreTrainedModel, opened: CheckpointFolder, image_size: int | None) -> Model:
+    spec = preprocessing.read(_preprocessor(opened.path), opened.config, image_size)
+    resized = _takes_positions(network) and spec.size != opened.config.get("image_size")
+    return Model(Logits(network, resized), spec)
 
 
 @contextmanager

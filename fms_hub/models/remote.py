@@ -48,7 +48,17 @@ def fetch_folder(repo: str, commit: str) -> Path:
     Raises:
         CandidateError, HubError: as in `fetch_config` and `fetch_weights`.
     """
-    config = fetch_config(repo, commit)
+    fetch_config(repo, commit)
     fetch_weights(repo, commit)
+    return fetch_description(repo, commit)
+
+
+def fetch_description(repo: str, commit: str) -> Path:
+    """A folder with the repository's config and, where it has one, image preprocessing.
+
+    Raises:
+        CandidateError, HubError: as in `fetch_config`.
+    """
+    config = fetch_config(repo, commit)
     client.find(repo, commit, folder.PREPROCESSOR)
     return config.parent

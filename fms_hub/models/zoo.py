@@ -1,7 +1,7 @@
 """From a candidate to a network with a fresh head, and from a network to a folder that others can open.
 
 timm's door is `fms_hub.models.from_timm`; transformers' is `fms_hub.models.from_transformers`, an
-optional extra that is imported only when a candidate needs it.
+optional extra that is imported only when a candidate needs it (`fms_hub.models.opening`).
 """
 
 from __future__ import annotations
@@ -9,16 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fms_hub.errors import CandidateError
-from fms_hub.models import folder, from_timm, own_module, remote
+from fms_hub.models import folder, from_timm, opening, own_module
 from fms_hub.models.model import InputSpec, Model, Request
 from fms_hub.records import Candidate
 
@@ -58,10 +56,10 @@ def build(
             return from_timm.build_copy(candidate.module, request)
         case "module":
             return own_module.build(candidate.module, request)
-        case "timm" if _registered(candidate):
-            return from_timm.build(_registered_origin(candidate, weights), request)
+        case "timm" if opening.is_registered(candidate):
+            return from_timm.build(opening.registered_origin(candidate, weights), request)
         case _:
-            return _build_folder(_open(candidate), candidate, request)
+            return _build_folder(opening.open_checkpoint(candidate), candidate, request)
 
 
 def ensure_local(candidate: Candidate) -> None:
@@ -73,14 +71,14 @@ def ensure_local(candidate: Candidate) -> None:
     """
     if candidate.source in ("scratch", "module"):
         return
-    if candidate.source == "timm" and _registered(candidate):
-        _registered_origin(candidate, weights=True)
+    if candidate.source == "timm" and opening.is_registered(candidate):
+        opening.registered_origin(candidate, weights=True)
         return
-    opened = _open(candidate)
+    opened = opening.open_checkpoint(candidate)
     if opened.layout == "timm":
         from_timm.origin_of_folder(opened)
     else:
-        _transformers(candidate.name).require_classifier(opened)
+        opening.transformers_door(candidate.name).require_classifier(opened)
 
 
 def layer_groups(module: nn.Module) -> tuple[tuple[str, ...], ...]:
@@ -121,7 +119,7 @@ def export(
         elif candidate.source == "module":
             _write_module(model, candidate, classes, written)
         else:
-            _transformers(candidate.name).write_folder(model, classes, written)
+            opening.transformers_door(candidate.name).write_folder(model, classes, written)
         if half:
             _halve(written / folder.WEIGHTS)
         for file in sorted(written.iterdir(), key=lambda item: item.name == folder.CONFIG):
@@ -140,50 +138,8 @@ def _build_folder(opened: folder.CheckpointFolder, candidate: Candidate, request
         )
     if opened.layout == "timm":
         return from_timm.build(from_timm.origin_of_folder(opened), request)
-    built: Model = _transformers(candidate.name).build(opened, request)
+    built: Model = opening.transformers_door(candidate.name).build(opened, request)
     return built
-
-
-def _open(candidate: Candidate) -> folder.CheckpointFolder:
-    """The candidate's checkpoint folder on this disk; a Hub repository is fetched first."""
-    if candidate.location is None:
-        raise CandidateError(
-            f"{candidate.name}: a candidate of source {candidate.source!r} needs a location."
-        )
-    if candidate.source == "folder":
-        return folder.open_folder(Path(candidate.location))
-    if candidate.revision is None:
-        raise CandidateError(
-            f"{candidate.name} is not pinned to a commit; use fms_hub.models.catalog.resolve."
-        )
-    return folder.open_folder(remote.fetch_folder(candidate.location, candidate.revision))
-
-
-def _registered(candidate: Candidate) -> bool:
-    """Whether the candidate is an entry of timm's own list, whose weights may lie in any layout."""
-    entry = from_timm.checkpoint(candidate.name.removeprefix("timm/"))
-    return entry is not None and entry.repo == candidate.location
-
-
-def _registered_origin(candidate: Candidate, weights: bool) -> from_timm.Origin:
-    name = candidate.name.removeprefix("timm/")
-    if not weights or candidate.location is None or candidate.revision is None:
-        return from_timm.origin_of_name(name)
-    (file,) = files = remote.fetch_weights(candidate.location, candidate.revision)
-    folder.require_safetensors(files)
-    return from_timm.origin_of_name(name, file)
-
-
-def _transformers(name: str) -> ModuleType:
-    try:
-        return import_module("fms_hub.models.from_transformers")
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "transformers":
-            raise
-        raise CandidateError(
-            f"{name} is a transformers checkpoint, and transformers is not installed. "
-            "Install it with `pip install fms_hub[transformers]`."
-        ) from error
 
 
 def _write_module(model: Model, candidate: Candidate, classes: tuple[str, ...], target: Path) -> None:

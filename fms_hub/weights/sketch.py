@@ -8,7 +8,7 @@ power steps, in O(parameters), without sorting or sampling entries.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,14 +53,22 @@ _BATCH: Final = 2**20
 """Most elements that tensors of one shape are stacked to; larger ones go one by one."""
 
 
+Read = Callable[[str], Tensor]
+"""Gives the tensor of a name; called once for each."""
+
+
 @dataclass(frozen=True)
 class _Block:
-    """A matrix to sketch: its node's index, its name, and a view (G, O, I, T) of it."""
+    """A matrix to sketch: the index of its node, its name, and a view (G, O, I, T) of it."""
 
     index: int
-    name: str
+    node: Node
+    owned: Owned
     view: Tensor
-    kernel: tuple[int, ...]
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        return self.owned.shape[2:] if self.node.kind == "conv" else ()
 
 
 def sketch(structure: Structure, state: Mapping[str, Tensor]) -> Sketch:
@@ -79,21 +87,55 @@ def sketch(structure: Structure, state: Mapping[str, Tensor]) -> Sketch:
         CheckpointError: a tensor is missing, has another shape, or is not finite.
     """
     check_state(structure, state)
-    wide = any(state[tensor.name].dtype == torch.float64 for tensor in structure.tensors)
+    return sketch_stream(structure, state, state.__getitem__)
+
+
+def sketch_stream(structure: Structure, layout: Mapping[str, Tensor], read: Read) -> Sketch:
+    """The same bits as `sketch`, from tensors that are read one by one and let go at once.
+
+    Besides what `read` holds, at most three copies of the largest tensor are in memory at a time, or of
+    `_BATCH` elements where that is more; and the vectors, which are few.
+
+    Args:
+        structure: as in `sketch`.
+        layout: tensors by name whose shape and type are looked at, not their values: on the meta
+            device as well.
+        read: called once for each tensor of the structure, matrices of one shape together.
+
+    Raises:
+        CheckpointError: as in `sketch`; what does not fit is found before anything is read.
+    """
+    check_layout(structure, layout)
+    wide = any(layout[tensor.name].dtype == torch.float64 for tensor in structure.tensors)
     table = np.zeros((len(structure.nodes), len(FEATURES)), np.float64 if wide else np.float32)
     with torch.no_grad():
-        _fill_matrices(table, structure, state)
-        _fill_vectors(table, structure, state, "scale")
-        _fill_vectors(table, structure, state, "bias")
-        _fill_running(table, structure, state)
+        _fill_matrices(table, structure, layout, read)
+        vectors = {t.name: read(t.name) for t in structure.tensors if t.role != "matrix"}
+        _fill_vectors(table, structure, vectors, "scale")
+        _fill_vectors(table, structure, vectors, "bias")
+        _fill_running(table, structure, vectors)
     return table
 
 
 def check_state(structure: Structure, state: Mapping[str, Tensor]) -> None:
-    """Refuse a state that does not fit, before anything is computed.
+    """Refuse a state that does not fit or has no values, before anything is computed.
 
     Raises:
         CheckpointError: names the tensor that is missing, misshaped, empty or not of a float type.
+    """
+    check_layout(structure, state)
+    for owned in structure.tensors:
+        if state[owned.name].is_meta:
+            raise CheckpointError(
+                f"expected {owned.name!r} with floating-point values, found no values (meta device)."
+            )
+
+
+def check_layout(structure: Structure, state: Mapping[str, Tensor]) -> None:
+    """Refuse tensors whose names, shapes or types do not fit; they may be on the meta device.
+
+    Raises:
+        CheckpointError: names the tensor that is missing, misshaped or not of a float type.
     """
     for owned in structure.tensors:
         if owned.name not in state:
@@ -106,16 +148,17 @@ def check_state(structure: Structure, state: Mapping[str, Tensor]) -> None:
                 f"expected {owned.name!r} of shape {owned.shape}, found {tuple(found.shape)}; "
                 "the weights are of another architecture."
             )
-        if found.is_meta or not found.is_floating_point():
-            kind = "no values (meta device)" if found.is_meta else str(found.dtype)
-            raise CheckpointError(f"expected {owned.name!r} with floating-point values, found {kind}.")
+        if not found.is_floating_point():
+            raise CheckpointError(
+                f"expected {owned.name!r} with floating-point values, found {found.dtype}."
+            )
 
 
-def _block(index: int, node: Node, owned: Owned, tensor: Tensor) -> _Block:
+def _view(node: Node, owned: Owned, tensor: Tensor) -> Tensor:
     shape = owned.shape
     if node.kind == "conv" and len(shape) >= 3:
         view = tensor.detach().reshape(node.groups, -1, shape[1], node.taps)
-        return _Block(index, owned.name, view.transpose(1, 2) if node.flipped else view, shape[2:])
+        return view.transpose(1, 2) if node.flipped else view
     if len(shape) < 2:
         matrix = tensor.detach().reshape(1, -1)
     elif node.kind in ("conv", "linear") and not node.flipped:
@@ -124,12 +167,12 @@ def _block(index: int, node: Node, owned: Owned, tensor: Tensor) -> _Block:
         matrix = tensor.detach().reshape(
             -1, next(size for size in (*shape[::-1], 1) if size > 1 or max(shape) == 1)
         )
-    return _Block(index, owned.name, (matrix.T if node.flipped else matrix)[None, :, :, None], ())
+    return (matrix.T if node.flipped else matrix)[None, :, :, None]
 
 
-def _fill_matrices(table: Sketch, structure: Structure, state: Mapping[str, Tensor]) -> None:
+def _fill_matrices(table: Sketch, structure: Structure, layout: Mapping[str, Tensor], read: Read) -> None:
     blocks = [
-        _block(index, node, node.matrix, state[node.matrix.name])
+        _Block(index, node, node.matrix, _view(node, node.matrix, layout[node.matrix.name]))
         for index, node in enumerate(structure.nodes)
         if node.matrix is not None and node.matrix.numel > 0
     ]
@@ -137,10 +180,9 @@ def _fill_matrices(table: Sketch, structure: Structure, state: Mapping[str, Tens
         return
     batches = list(_batches(blocks))
     order = [block for batch in batches for block in batch]
-    device = order[0].view.device
-    results = [measure(_stacked(batch), batch[0].kernel).to(device, torch.float64) for batch in batches]
-    raw = torch.cat(results).cpu().numpy()
-    _require_finite([block.name for block in order], raw[:, 0])
+    results = [measure(_stacked(batch, read), batch[0].kernel).double() for batch in batches]
+    raw = torch.cat([result.to(results[0].device) for result in results]).cpu().numpy()
+    _require_finite([block.owned.name for block in order], raw[:, 0])
     shapes = np.array([block.view.shape for block in order], dtype=np.int64)
     table[[block.index for block in order], : len(MATRIX_FEATURES)] = finish(raw, shapes)
 
@@ -156,8 +198,9 @@ def _batches(blocks: Iterable[_Block]) -> Iterator[list[_Block]]:
         yield from (batch[start : start + step] for start in range(0, len(batch), step))
 
 
-def _stacked(batch: Sequence[_Block]) -> Tensor:
-    return batch[0].view[None] if len(batch) == 1 else torch.stack([block.view for block in batch])
+def _stacked(batch: Sequence[_Block], read: Read) -> Tensor:
+    views = [_view(block.node, block.owned, read(block.owned.name)) for block in batch]
+    return views[0][None] if len(views) == 1 else torch.stack(views)
 
 
 def _require_finite(names: Sequence[str], peaks: NDArray[np.float64]) -> None:
