@@ -14,7 +14,7 @@ from training.worth.hub import Hub, View
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
-TREES = 200
+TREES = 100
 
 
 def extra_trees(hub: Hub, view: View, blocks: Sequence[str], train: Rows, held: Rows, seed: int) -> Array:
