@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import fms_hub
+from fms_hub import cli_featurize
 from fms_hub.errors import FMSHubError, UsageError
 
 if TYPE_CHECKING:
@@ -114,6 +115,9 @@ def demo(
 ) -> None:
     """Fine-tune the bundled checkpoints on 1,797 scanned digits: offline, a few minutes on a CPU."""
     _select("digits", None, budget=DEMO_BUDGET, out=out, seed=seed, progress=not quiet, as_json=as_json)
+
+
+app.command()(cli_featurize.featurize)
 
 
 def _select(data: str, candidates: list[str] | None, *, as_json: bool, **settings: Any) -> None:
