@@ -90,7 +90,7 @@ def predictions(hub: Hub, path: Path, predictors: list[str], seeds: int) -> dict
 
 
 def learned(hub: Hub, path: Path) -> dict[str, list[float]]:
-    """Adds the learned encoders, alone and averaged with extra trees over other blocks, to the file."""
+    """Adds the predictions of the learned encoders to the file."""
     known: dict[str, list[float]] = json.loads(path.read_text())
     sources = {"L3": graph_source} | ({"metanetwork": raw_source} if hub.raw else {})
     for name, make in sources.items():
@@ -104,14 +104,20 @@ def learned(hub: Hub, path: Path) -> dict[str, list[float]]:
                     predicted[number][held] = scores
             known |= {f"{e}|learned|{name}|{seed}": scores.tolist() for e, scores in predicted.items()}
             _write(path, known)
-    for key in [key for key in known if "|extra trees|" in key and key.endswith("L1|" + key[-1])]:
-        epoch, _, row, seed_text = key.split("|")
-        both = f"{epoch}|learned|L3|{seed_text}"
-        if both in known:
-            mixed = _standard(hub, np.array(known[key])) + _standard(hub, np.array(known[both]))
-            known[f"{epoch}|extra trees|{row} + L3|{seed_text}"] = mixed.tolist()
     _write(path, known)
     return known
+
+
+def averaged(hub: Hub, known: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Predictions of extra trees over rows with L1 averaged with those of L3, under ``ROW + L3``."""
+    added = {}
+    for key in known:
+        epoch, predictor, row, seed = key.split("|")
+        learned_key = f"{epoch}|learned|L3|{seed}"
+        if predictor == "extra trees" and row.endswith("L1") and learned_key in known:
+            both = _standard(hub, np.array(known[key])) + _standard(hub, np.array(known[learned_key]))
+            added[f"{epoch}|{predictor}|{row} + L3|{seed}"] = both.tolist()
+    return added
 
 
 def rows_of(view: View) -> Iterator[tuple[str, ...]]:
@@ -188,7 +194,7 @@ def main() -> None:
     known = predictions(hub, path, names, seeds)
     if arguments.learned:
         known = learned(hub, path)
-    cells, differences = table(hub, known, seeds)
+    cells, differences = table(hub, known | averaged(hub, known), seeds)
     if arguments.json:
         report = {"hub": hub.name, "runs": len(hub.runs), "seeds": seeds}
         rows = {"taus": [asdict(c) for c in cells], "differences": [asdict(c) for c in differences]}

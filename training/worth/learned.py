@@ -20,8 +20,8 @@ from training.worth.metanetwork import Metanetwork, Stack
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
-PASSES = 40
-BATCH = 32
+PASSES = 25
+BATCH = 64
 LEARNING_RATE = 3e-3
 _OUTPUTS = 32
 
