@@ -81,7 +81,7 @@ class _Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images."""
-        logits: Tensor = self.model(pixel_values=images).logits
+        logits: Tensor = self.model(pixel_values=images)[0]
         return logits
 
 
@@ -149,6 +149,8 @@ def _build_timm(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
 
 def _build_transformers(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
     config = CONFIG_MAPPING[name]()
+    classes = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES[name]
+    config.architectures = [classes if isinstance(classes, str) else classes[0]]
     pixels = getattr(config, "image_size", None) or getattr(
         getattr(config, "vision_config", None), "image_size", _PIXELS
     )

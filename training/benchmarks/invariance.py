@@ -35,25 +35,27 @@ class Member:
         name: in timm.
         pixels: height and width of its images.
         settings: of `timm.create_model`, to make it smaller.
+        slow: takes seconds; left to the benchmark, not among the tests.
     """
 
     family: str
     name: str
     pixels: int
     settings: dict[str, object] = field(default_factory=dict)
+    slow: bool = False
 
 
 _SWIN: dict[str, object] = {"depths": (2, 2), "embed_dim": 24, "num_heads": (2, 4)}
 MEMBERS = (
     Member("resnet", "test_resnet", 64),
     Member("resnext", "resnext50_32x4d", 64, {"layers": (1, 1, 1, 1)}),
-    Member("res2net", "res2net50_48w_2s", 64, {"layers": (1, 1, 1, 1)}),
+    Member("res2net", "res2net50_48w_2s", 64, {"layers": (1, 1, 1, 1)}, slow=True),
     Member("sknet", "skresnet18", 64, {"layers": (1, 1, 1, 1)}),
     Member("regnet", "regnety_002", 64),
     Member("mobilenetv3", "mobilenetv3_small_050", 64),
     Member("efficientnet", "test_efficientnet", 64),
-    Member("mixnet", "tf_mixnet_s", 64),
-    Member("ghostnet", "ghostnet_050", 64),
+    Member("mixnet", "tf_mixnet_s", 64, slow=True),
+    Member("ghostnet", "ghostnet_050", 64, slow=True),
     Member("convnext", "test_convnext", 64),
     Member("inception next", "inception_next_atto", 64),
     Member("densenet", "densenet121", 64, {"block_config": (3, 3, 3, 3)}),
@@ -64,20 +66,22 @@ MEMBERS = (
     Member("eva, RoPE", "eva02_tiny_patch14_224", 224, {"depth": 2}),
     Member("swin", "swin_tiny_patch4_window7_224", 224, _SWIN),
     Member("swinv2", "swinv2_tiny_window8_256", 256, _SWIN),
-    Member("mixer", "mixer_s32_224", 224),
+    Member("mixer", "mixer_s32_224", 224, {"mlp_ratio": (0.25, 0.5)}),
     Member("mambaout", "test_mambaout", 64),
     Member("nfnet", "test_nfnet", 64),
     Member("byobnet", "test_byobnet", 64),
     Member("dla", "dla46x_c", 64),
-    Member("poolformer", "poolformer_s12", 64),
+    Member("poolformer", "poolformer_s12", 64, slow=True),
     Member("xcit", "xcit_nano_12_p16_224", 224, {"depth": 2}),
     Member("cait", "cait_xxs24_224", 224, {"depth": 2}),
     Member("coatnet", "test_coatnet", 160),
     Member("maxvit", "test_maxvit", 160),
     Member("edgenext", "edgenext_xx_small", 64),
     Member("mobilevit", "mobilevit_xxs", 64),
-    Member("levit", "levit_128s", 224),
-    Member("efficientformerv2", "efficientformerv2_s0", 224),
+    Member("levit", "levit_128s", 224, slow=True),
+    Member("efficientformerv2", "efficientformerv2_s0", 224, slow=True),
+    Member("hrnet", "hrnet_w18_small", 64, slow=True),
+    Member("cspnet", "cspresnet50", 64, slow=True),
     Member("pvt", "pvt_v2_b0", 64),
 )
 

@@ -91,7 +91,6 @@ def product(parts: Iterable[Expr]) -> Expr:
             found[-1] = Fixed(found[-1].size * part.size)
         elif part != UNIT:
             found.append(part)
-    found = found if len(found) == 1 else [part for part in found if part != UNIT]
     return Prod(tuple(found)) if len(found) > 1 else (found[0] if found else UNIT)
 
 
@@ -140,8 +139,11 @@ def unify(first: Expr, second: Expr) -> Expr:
     if isinstance(a, Fixed) or isinstance(b, Fixed):
         fix(a)
         return fix(b)
-    if isinstance(a, Atom) or isinstance(b, Atom):
-        _refine(a, b) if isinstance(a, Atom) else _refine(b, a)
+    if isinstance(a, Atom):
+        _refine(a, b)
+        return resolve(b)
+    if isinstance(b, Atom):
+        _refine(b, a)
         return resolve(a)
     try:
         _align(a, b)
@@ -151,16 +153,11 @@ def unify(first: Expr, second: Expr) -> Expr:
     return resolve(a)
 
 
-def _refine(atom: Expr, expr: Expr) -> None:
-    assert isinstance(atom, Atom)
-    if any(leaf is atom for leaf in atoms(expr)):
-        fix(expr)
-        fix(atom)
-    else:
-        atom.origin = atom.origin or (expr.origin if isinstance(expr, Atom) else None)
-        if isinstance(expr, Atom):
-            expr.origin = expr.origin or atom.origin
-        atom.to = expr
+def _refine(atom: Atom, expr: Expr) -> None:
+    """Being of one size, neither can be a proper part of the other."""
+    if isinstance(expr, Atom):
+        expr.origin = expr.origin or atom.origin
+    atom.to = expr
 
 
 def _align(a: Expr, b: Expr) -> None:
