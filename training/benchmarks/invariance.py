@@ -66,7 +66,7 @@ MEMBERS = (
     Member("eva, RoPE", "eva02_tiny_patch14_224", 224, {"depth": 2}),
     Member("swin", "swin_tiny_patch4_window7_224", 224, _SWIN),
     Member("swinv2", "swinv2_tiny_window8_256", 256, _SWIN),
-    Member("mixer", "mixer_s32_224", 224, {"mlp_ratio": (0.25, 0.5)}),
+    Member("mixer", "mixer_s32_224", 224, {"mlp_ratio": (0.25, 1.5)}),
     Member("mambaout", "test_mambaout", 64),
     Member("nfnet", "test_nfnet", 64),
     Member("byobnet", "test_byobnet", 64),
