@@ -46,9 +46,15 @@ def structure_path(architecture: str) -> Path:
     return root() / "structures" / f"{_key(str(FORMAT_VERSION), architecture)}.json"
 
 
-def graph_path(architecture: str, weights: str) -> Path:
-    """Where the graph of a checkpoint is kept, for keys of its architecture and of its weights."""
-    key = _key(str(FORMAT_VERSION), str(SKETCH_VERSION), architecture, weights)
+def graph_path(architecture: str, weights: str, repo: str = "") -> Path:
+    """Where the graph of a checkpoint is kept.
+
+    Args:
+        architecture: a key of it.
+        weights: sha256 of the files, or the commit of a Hub repository.
+        repo: the repository that the commit is of.
+    """
+    key = _key(str(FORMAT_VERSION), str(SKETCH_VERSION), architecture, weights, repo)
     return root() / "graphs" / f"{key}.safetensors"
 
 
@@ -56,7 +62,7 @@ def load_structure(path: Path) -> Structure | None:
     """What `save_structure` kept; None, with a warning where an entry is damaged, if there is nothing."""
     try:
         return Structure.from_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError, CheckpointError) as error:
         _warn(path, error)

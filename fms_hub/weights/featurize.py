@@ -63,7 +63,9 @@ def featurize(
             return _without_weights(structure)
         random = original.load(found, image_size).module
         return _of_tensors(structure, _InMemory(random, device), found.name)
-    path = cache.graph_path(architecture, found.fingerprint)
+    path = cache.graph_path(
+        architecture, found.fingerprint, "" if found.source == "folder" else found.location or ""
+    )
     graph = cache.load_graph(path)
     if graph is None:
         if isinstance(candidate, Candidate):

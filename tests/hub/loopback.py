@@ -11,6 +11,9 @@ Below ROOT lies one folder for each repository::
                                    {"busy": true} answers 503,
                                    {"damaged": ["model.safetensors"]} flips the last byte of these files
 
+Files are also served in ranges. ROOT/sent.log gets a line for each answer with a file's content: its path,
+a tab, the number of bytes.
+
 Everything is read anew for each request, so a test may change a repository while the server runs.
 """
 
@@ -30,6 +33,7 @@ from urllib.parse import unquote, urlsplit
 _INFO = re.compile(r"/api/(?P<kind>models|datasets)/(?P<repo>[^/]+/[^/]+)(/revision/(?P<revision>.+))?")
 _FILE = re.compile(r"/((?P<kind>datasets)/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 _LARGE = (".safetensors", ".parquet", ".bin")
 
 
@@ -133,7 +137,15 @@ class Hub(BaseHTTPRequestHandler):
             headers |= {"X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(content))}
         if path in (repository.setting("damaged") or []):
             content = content[:-1] + bytes([content[-1] ^ 1])
-        self._send(HTTPStatus.OK, content, headers)
+        status = HTTPStatus.OK
+        if asked := _RANGE.fullmatch(self.headers.get("Range", "")):
+            start, last = map(int, asked.groups())
+            headers["Content-Range"] = f"bytes {start}-{min(last, len(content) - 1)}/{len(content)}"
+            content, status = content[start : last + 1], HTTPStatus.PARTIAL_CONTENT
+        if self.command != "HEAD":
+            with (self.root / "sent.log").open("a") as log:
+                log.write(f"{urlsplit(self.path).path}\t{len(content)}\n")
+        self._send(status, content, headers)
 
     def _send(self, status: HTTPStatus, content: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

@@ -29,12 +29,21 @@ class LoopbackHub:
         (folder / "refs.json").write_text(json.dumps({"main": commit}))
         (folder / "settings.json").write_text(json.dumps(settings))
 
+    def sent(self, filename: str) -> list[int]:
+        """Bytes of each answer with content of this file, in any repository, in order."""
+        log = self.root / "sent.log"
+        lines = log.read_text().splitlines() if log.is_file() else []
+        pairs = [line.split("\t") for line in lines]
+        return [int(size) for path, size in pairs if path == filename]
+
     def run(self, script: str, *, offline: bool = False) -> list[str]:
         """Lines that a script prints in a fresh Python whose Hub this is."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS)}
         environment |= {
             "HF_ENDPOINT": self.address,
             "HF_HOME": str(self.home),
+            "FMS_HUB_CACHE": str(self.home / "fms_hub"),
+            "OMP_NUM_THREADS": "1",
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",

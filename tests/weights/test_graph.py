@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from fms_hub.errors import CheckpointError, StorageError
+from fms_hub.weights import storage
 from fms_hub.weights.describe import describe
 from fms_hub.weights.graph import COLUMNS, STRUCTURAL, WeightGraph
 from fms_hub.weights.pooling import POOLED
@@ -108,9 +109,9 @@ def test_files_that_cannot_be_written_leave_nothing(resnet: WeightGraph, tmp_pat
 
 def _write(path: Path, graph: WeightGraph, **changes: object) -> Path:
     table = np.ascontiguousarray(graph.sketch)
-    content = {"tensors": {"sketch": table}, "format_version": "1", "sketch_version": "1", **changes}
+    content = {"tensors": {"sketch": table}, "format_version": "2", "sketch_version": "1", **changes}
     tensors = content.pop("tensors")
-    metadata = {"structure": graph.structure.to_json()} | {
+    metadata = {"structure": storage.pack(graph.structure)} | {
         k: str(v) for k, v in content.items() if v is not None
     }
     save_file(tensors, path, metadata)  # type: ignore[arg-type]
@@ -120,11 +121,12 @@ def _write(path: Path, graph: WeightGraph, **changes: object) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": "2"}, "expected format_version 1"),
+        ({"format_version": "1"}, "expected format_version 2"),
         ({"sketch_version": "0"}, "expected sketch_version 1"),
         ({"format_version": None}, "expected a weight graph"),
         ({"surplus": "1"}, "expected a weight graph"),
-        ({"structure": "{}"}, "featurize the model again"),
+        ({"structure": "{}"}, "cannot read the structure"),
+        ({"structure": "c-pn6"}, "cannot read the structure"),
         ({"tensors": {"x": np.zeros((2, 2), np.float32)}}, "expected a weight graph"),
         ({"tensors": {"sketch": np.zeros((2, 2), np.float32)}}, "expected floats of shape"),
         ({"tensors": {"sketch": np.zeros((37, len(FEATURES)), np.int32)}}, "expected floats of shape"),
