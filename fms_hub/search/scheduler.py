@@ -18,6 +18,8 @@ from fms_hub.surrogate.surrogate import Surrogate
 
 FIRST_FIT = 4
 REFIT_GROWTH = 1.5
+FIT_ROWS = 128
+"""Most rows that kernel parameters are fitted to, spread over the history; all rows are conditioned on."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def fit_to(situation: Situation, base: Surrogate, size: int) -> Surrogate:
     if size == 0:
         return base
     known = answered(situation.problem, situation.history[:size], situation.sketches)
-    return base.fit(encode(situation.problem, known.queries), known.scores)
+    rows = np.linspace(0, len(known.scores) - 1, min(len(known.scores), FIT_ROWS)).astype(np.int64)
+    return base.fit(encode(situation.problem, known.queries).rows(rows), known.scores[rows])
 
 
 def _conditioned(situation: Situation, surrogate: Surrogate) -> Surrogate:
