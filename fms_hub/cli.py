@@ -149,12 +149,12 @@ def _show(selection: Selection, as_json: bool) -> None:
 def _table(selection: Selection, rows: int = 12) -> str:
     """The leaderboard as text, with the settings that matter most."""
     board = selection.leaderboard()
-    lines = [f"{'run':>4}  {'score':>6}  {'epochs':>6}  {'candidate':<34}  {'learning rate':>13}  status"]
+    lines = [f"{'run':>4}  {'score':>6}  {'epochs':>6}  {'candidate':<40}  {'learning rate':>13}  status"]
     for run, row in board.head(rows).iterrows():
         score = "-" if row["score"] is None or row["score"] != row["score"] else f"{row['score']:.4f}"
         rate = _short(row["hyperparameters"].get("learning_rate", "-"))
         lines.append(
-            f"{run:>4}  {score:>6}  {row['epochs']:>6}  {row['candidate']:<34}  {rate:>13}  {row['status']}"
+            f"{run:>4}  {score:>6}  {row['epochs']:>6}  {row['candidate']:<40}  {rate:>13}  {row['status']}"
         )
     if len(board) > rows:
         lines.append(f"      ... and {len(board) - rows} more runs")

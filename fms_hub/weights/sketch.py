@@ -149,9 +149,7 @@ def check_layout(structure: Structure, state: Mapping[str, Tensor]) -> None:
                 "the weights are of another architecture."
             )
         if not found.is_floating_point():
-            raise CheckpointError(
-                f"expected {owned.name!r} with floating-point values, found {found.dtype}."
-            )
+            raise CheckpointError(f"expected {owned.name!r} with floating-point values, found {found.dtype}.")
 
 
 def _view(node: Node, owned: Owned, tensor: Tensor) -> Tensor:

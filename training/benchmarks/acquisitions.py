@@ -1,6 +1,6 @@
 """Which acquisition rule finds the best network: live searches over the bundled candidates.
 
-    python -m training.benchmarks.acquisitions --data DIR [--tasks gtsrb,hymenoptera,flowers5] [--seeds 2] [--json]
+    python -m training.benchmarks.acquisitions --data DIR [--tasks gtsrb,flowers5] [--seeds 2] [--json]
 
 Every rule gets the same task, seed and number of epochs. Validation scores decide; the winner's test
 score is shown beside them. Resumable: finished searches in the output folder are read back.
