@@ -84,7 +84,7 @@ def _follow(
     graph = DraftGraph(_shapes(module))
     images = _images(input_size, next(iter(parameters.values())))
     recorder = Recorder(graph, parameters, buffers, images)
-    with torch.no_grad(), _unfused_attention(), torch.random.fork_rng(devices=()), recorder:
+    with torch.no_grad(), unfused_attention(), torch.random.fork_rng(devices=()), recorder:
         result = skeleton(images)
     return graph.finish(recorder.nodes_of(result), parameters, rung, reason)
 
@@ -120,7 +120,7 @@ def _images(input_size: tuple[int, int, int], like: Tensor) -> Tensor:
 
 
 @contextmanager
-def _unfused_attention() -> Iterator[None]:
+def unfused_attention() -> Iterator[None]:
     """Keep torch's transformer layers from running as one operation with a dozen parameters."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

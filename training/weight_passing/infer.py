@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -13,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from fms_hub.errors import CandidateError
+from fms_hub.weights.trace import unfused_attention
 from training.weight_passing.axes import Axis, AxisClasses, Chain, Grid, Neurons, Ordered
 from training.weight_passing.calls import Call, Labels, all_tensors
 from training.weight_passing.labels import Atom, Expr, Fixed, Prod, atoms, resolve
@@ -70,7 +70,7 @@ def _pass(
     images = torch.zeros((2, *input_size), device=device)
     labels.set(images, fixed(images.shape))
     follower = _Follower(labels, device.type == "meta")
-    with torch.no_grad(), _unfused_attention(), torch.random.fork_rng(devices=()), follower:
+    with torch.no_grad(), unfused_attention(), torch.random.fork_rng(devices=()), follower:
         result = skeleton(images)
     for tensor in all_tensors(tree_leaves(result)):
         fix_all(labels.raw(tensor))
@@ -122,17 +122,6 @@ def _bound(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, 
     order = [argument.name for argument in func._schema.arguments]
     values |= kwargs
     return {name: values[name] for name in order if name in values}
-
-
-@contextmanager
-def _unfused_attention() -> Iterator[None]:
-    """Keep torch's transformer layers from running as one operation."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def _classes(labels: Mapping[str, tuple[Expr, ...]]) -> AxisClasses:
