@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from fms_hub.errors import CandidateError
 from fms_hub.finetune.checkpoint import read
 from fms_hub.models import bundle
 from fms_hub.models.catalog import bundled
 from fms_hub.models.folder import sha256
 from fms_hub.models.zoo import build
 from training.pretrain.card import card
-from training.pretrain.plan import PLAN, Pretraining, planned
+from training.pretrain.plan import PLAN, Pretraining
 from training.pretrain.run import Places, is_bundled, pretrain
+from training.pretrain.sources import SOURCES
 
 SHORT = Pretraining("test_efficientnet", "scans", 2)
 CONTROL = Pretraining("test_convnext", "scans", 0)
@@ -56,12 +56,15 @@ def test_a_checkpoint_is_trained_listed_and_opens_as_a_candidate(places):
     entry = pretrain(SHORT, places, never)
     assert entry is not None
     assert bundle.read_index(places.bundle) == (entry,)
-    assert is_bundled(SHORT, places.bundle)
-    assert not is_bundled(CONTROL, places.bundle)
+    assert is_bundled(SHORT, places)
+    assert not is_bundled(CONTROL, places)
     assert (entry.name, entry.epochs, entry.classes) == ("bundled/test_efficientnet.scans", 2, 10)
     assert entry.data == "240 images of scans, https://example.org/scans at 0123456789ab"
     assert entry.licence == "MIT"
-    assert entry.command == "python -m training.pretrain --data DATA --only test_efficientnet.scans"
+    assert (
+        entry.command
+        == "python -m training.pretrain --plan bundled --data DATA --only test_efficientnet.scans"
+    )
     assert not places.run(SHORT).exists()
     (candidate,) = bundled(places.bundle)
     assert build(candidate, classes=3, image_size=32).module(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
@@ -91,7 +94,7 @@ def test_when_time_is_up_the_next_call_goes_on(places):
     assert straight is not None
     assert pretrain(SHORT, first, (folder / "epoch1").exists) is None
     assert read(folder / "epoch1").state.epoch == 1
-    assert not is_bundled(SHORT, first.bundle)
+    assert not is_bundled(SHORT, first)
     resumed = pretrain(SHORT, first, never)
     assert resumed == straight
 
@@ -115,9 +118,18 @@ def test_the_plan_is_varied_and_what_is_bundled():
     assert len({p.architecture.rstrip("0123456789").removesuffix("_gn") for p in PLAN}) >= 6
     assert len({p.data for p in PLAN}) >= 5
     assert sum(p.epochs == 0 for p in PLAN) == 1
-    assert planned(PLAN[3].name) is PLAN[3]
-    with pytest.raises(CandidateError, match=r"no 'test_resnet\.cifar'; it has test_resnet\.mnist"):
-        planned("test_resnet.cifar")
+
+
+def test_the_sources_of_the_corpus_meet_its_targets():
+    assert len({p.name for p in SOURCES}) == len(SOURCES)
+    assert not {p.name for p in SOURCES} & {p.name for p in PLAN}
+    architectures = {p.architecture for p in SOURCES}
+    assert len(architectures) >= 12
+    assert len({timm.create_model(a).__module__ for a in architectures}) >= 8
+    for architecture in architectures:
+        data = {p.data for p in (*SOURCES, *PLAN) if p.architecture == architecture and p.epochs}
+        assert len(data) >= 3, architecture
+    assert len(SOURCES) + len(PLAN) >= 39
 
 
 def test_the_committed_card_is_that_of_the_committed_bundle():

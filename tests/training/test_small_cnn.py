@@ -1,3 +1,4 @@
+import json
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from training.corpus.plain import PLAIN, plain_statistics
 from training.corpus.plan import PlannedRun
 from training.corpus.shards import read_shards, read_tensors, write_shard
 from training.corpus.small_cnn import GreyTask, RunLog, train_run
-from training.corpus.small_net import PIXELS, SmallCNN, initialise, plan
+from training.corpus.small_net import PIXELS, REPEATED, SmallCNN, initialise, plan
 from training.worth.hub import Hub, load_hub, pool_plain
 
 HORIZON = 4
@@ -148,3 +149,15 @@ def test_a_hub_is_read_back_as_tables(hub: Hub, log: RunLog) -> None:
     assert np.array_equal(hub.views[1].graphs[0].sketch, sketch)
     assert hub.views[1].blocks["metadata"].shape == (2, 0)
     assert np.flatnonzero(np.ptp(hub.views[1].blocks["hyperparameters"], axis=0)).tolist() == [6]
+
+
+def test_one_configuration_in_seventeen_is_repeated_with_another_seed():
+    runs = list(islice(plan(["a", "b"], seed=3), 5 * (REPEATED + 1)))
+    again = [run for run in runs if run.seed != 3]
+    assert len(again) == 5
+    first = {json.dumps(run.hyperparameters): run for run in runs if run.seed == 3}
+    for run in again:
+        original = first[json.dumps(run.hyperparameters)]
+        assert (run.task, run.seed) == (original.task, 4)
+        assert run.id != original.id
+    assert {run.task for run in again} == {"a", "b"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fms_hub.errors import CandidateError
 from fms_hub.records import Candidate, Value
 
 IMAGE_SIZE = 32
@@ -72,15 +71,3 @@ PLAN = (
     Pretraining("test_convnext", "mnist", 0),
 )
 """Twelve checkpoints of seven families; the last is the control, its data serve for measuring alone."""
-
-
-def planned(name: str) -> Pretraining:
-    """The entry of that name.
-
-    Raises:
-        CandidateError: the plan has none.
-    """
-    for pretraining in PLAN:
-        if pretraining.name == name:
-            return pretraining
-    raise CandidateError(f"the plan has no {name!r}; it has {', '.join(p.name for p in PLAN)}.")

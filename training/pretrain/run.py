@@ -29,10 +29,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Places:
-    """Folders: the datasets, and the bundle. Unfinished runs lie in ``runs`` below the bundle."""
+    """Folders: the datasets, and the bundle. Unfinished runs lie in ``runs`` below the bundle.
+
+    Attributes:
+        data: holds the ``.npz`` files.
+        bundle: checkpoints are written here, beside their index.
+        plan: name of the plan, which the checkpoints' names begin with.
+    """
 
     data: Path
     bundle: Path
+    plan: str = "bundled"
+
+    def name(self, pretraining: Pretraining) -> str:
+        """The candidate's name."""
+        return f"{self.plan}/{pretraining.name}"
 
     def dataset(self, pretraining: Pretraining) -> Path:
         """The file of its images."""
@@ -43,9 +54,9 @@ class Places:
         return self.bundle / "runs" / pretraining.name
 
 
-def is_bundled(pretraining: Pretraining, root: Path) -> bool:
+def is_bundled(pretraining: Pretraining, places: Places) -> bool:
     """Whether the bundle lists it already."""
-    return any(entry.name == _bundled_name(pretraining) for entry in _entries(root))
+    return any(entry.name == places.name(pretraining) for entry in _entries(places.bundle))
 
 
 def pretrain(
@@ -65,7 +76,7 @@ def pretrain(
     _round_to_half(model.module)
     target = places.bundle / pretraining.name
     export(model, pretraining.candidate, task.info.classes, target, half=True)
-    entry = _describe(pretraining, model, task, target, read_provenance(places.dataset(pretraining)))
+    entry = _describe(pretraining, model, task, places, read_provenance(places.dataset(pretraining)))
     kept = [item for item in _entries(places.bundle) if item.name != entry.name]
     bundle.write_index([*kept, entry], places.bundle)
     shutil.rmtree(places.run(pretraining), ignore_errors=True)
@@ -107,16 +118,16 @@ def _trained(
 
 
 def _describe(
-    pretraining: Pretraining, model: Model, task: Task, target: Path, source: Provenance
+    pretraining: Pretraining, model: Model, task: Task, places: Places, source: Provenance
 ) -> BundledCheckpoint:
     trained = pretraining.epochs > 0
     images = f"{task.info.sizes['train']} images of {pretraining.data}"
     return BundledCheckpoint(
-        name=_bundled_name(pretraining),
+        name=places.name(pretraining),
         architecture=pretraining.architecture,
         model_args={},
         file=f"{pretraining.name}/{WEIGHTS}",
-        sha256=sha256(target / WEIGHTS),
+        sha256=sha256(places.bundle / pretraining.name / WEIGHTS),
         data=f"{images}, {source.repo} at {source.commit[:12]}" if trained else "none",
         licence=source.licence if trained else "Apache-2.0 (no data)",
         classes=len(task.info.classes),
@@ -124,7 +135,7 @@ def _describe(
         epochs=pretraining.epochs,
         accuracy=round(_accuracy(model, task), 4),
         seed=SEED,
-        command=f"python -m training.pretrain --data DATA --only {pretraining.name}",
+        command=f"python -m training.pretrain --plan {places.plan} --data DATA --only {pretraining.name}",
         parameters=sum(p.numel() for p in model.module.parameters()),
     )
 
@@ -145,7 +156,3 @@ def _round_to_half(module: nn.Module) -> None:
 
 def _entries(root: Path) -> tuple[BundledCheckpoint, ...]:
     return bundle.read_index(root) if (root / bundle.INDEX).is_file() else ()
-
-
-def _bundled_name(pretraining: Pretraining) -> str:
-    return f"bundled/{pretraining.name}"
