@@ -85,7 +85,7 @@ def read_npz(path: Path, *, domain: str | None = None, limit: int | None = None,
         classes = tuple(str(name) for name in arrays["class_names"])
         train = _rows(arrays, "train", domain)
         if limit is not None:
-            train = train[_subset(arrays["y_train"][train], limit, np.random.default_rng(seed))]
+            train = train[stratified_subset(arrays["y_train"][train], limit, np.random.default_rng(seed))]
         parts = {"train": _read(arrays, meta, "train", train)}
         parts["test"] = _read(arrays, meta, "test", _rows(arrays, "test", domain))
         if "y_val" in arrays:
@@ -125,8 +125,12 @@ def _rows(arrays: Mapping[str, NDArray[Any]], split: str, domain: str | None) ->
     return np.flatnonzero(arrays[f"dom_{split}"] == DOMAINS.index(domain))
 
 
-def _subset(labels: NDArray[Any], limit: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Choose at most `limit` positions, each class by its share but at least two of it."""
+def stratified_subset(labels: NDArray[Any], limit: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Choose at most `limit` positions, ascending, each class by its share but at least two of it.
+
+    Raises:
+        TaskError: the limit is below two images of every class.
+    """
     classes, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if limit < _SMALLEST_CLASS * len(classes):
         raise TaskError(

@@ -1,6 +1,7 @@
 """The corpus' commands; each adds runs to it until the time is up; run again to go on.
 
-python -m training.corpus run: fine-tuning of candidates.
+python -m training.corpus timm-tiny: fine-tuning of the timm-tiny hub's candidates by its plan.
+python -m training.corpus run: fine-tuning of any candidates on any tasks.
 python -m training.corpus small-cnn: small networks from scratch.
 """
 
@@ -13,17 +14,27 @@ import torch
 
 from fms_hub.models.catalog import resolve
 from fms_hub.records import Budget
-from training.corpus import small_cnn, small_net
+from training.corpus import candidates, small_cnn, small_net, timm_tiny
+from training.corpus.parallel import Sweep, in_processes
 from training.corpus.plan import plan
 from training.corpus.run import Settings, sweep
+from training.corpus.shards import read_shards
+from training.corpus.tasks import IMAGE_SIZE, TIMM_TINY
 
 
 def main() -> None:
     """Parse the command line and sweep."""
     parser = argparse.ArgumentParser(prog="python -m training.corpus")
     commands = parser.add_subparsers(required=True)
-    run = commands.add_parser("run", help="fine-tune candidates by plan")
+    hub = commands.add_parser("timm-tiny", help="fine-tune the timm-tiny hub's candidates by its plan")
+    _add_common(hub, runs=10_000)
+    hub.add_argument("--part", choices=("cells", "best"), default="cells", help="best: after the cells")
+    hub.add_argument("--workers", type=int, default=1, help="processes of one thread each")
+    hub.add_argument("--device")
+    hub.set_defaults(command=_timm_tiny)
+    run = commands.add_parser("run", help="fine-tune candidates round by round")
     _add_common(run, runs=100)
+    _add_tasks(run)
     run.add_argument("--candidates", default="bundled/*", help="comma-separated ids and patterns")
     run.add_argument("--horizons", default="12,24", help="epochs of a run, in turn")
     run.add_argument("--images", type=int, default=2000, help="most training images of a task")
@@ -33,6 +44,7 @@ def main() -> None:
     run.set_defaults(command=_run)
     small = commands.add_parser("small-cnn", help="train small networks from scratch by plan")
     _add_common(small, runs=500)
+    _add_tasks(small)
     small.add_argument("--raw-every", type=int, default=8, help="keep the weights of one run in this many")
     small.set_defaults(command=_small_cnn)
     arguments = parser.parse_args()
@@ -44,10 +56,30 @@ def main() -> None:
 def _add_common(parser: argparse.ArgumentParser, runs: int) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the dataset .npz files")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
-    parser.add_argument("--tasks", required=True, help="e.g. usps,mnist; run also takes pacs:sketch")
     parser.add_argument("--runs", type=int, default=runs, help="how many runs the sweep has in all")
     parser.add_argument("--time-limit", default="30m")
     parser.add_argument("--seed", type=int, default=0)
+
+
+def _add_tasks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tasks", required=True, help="e.g. usps,mnist; run also takes pacs:sketch")
+
+
+def _timm_tiny(arguments: argparse.Namespace) -> int:
+    if arguments.part == "best":
+        planned = timm_tiny.best(read_shards(arguments.out), arguments.seed)
+    else:
+        planned = timm_tiny.timm_tiny(TIMM_TINY, candidates.timm_tiny(), arguments.seed)
+    settings = Settings(
+        data=arguments.data,
+        out=arguments.out,
+        images=None,
+        image_size=IMAGE_SIZE,
+        seconds=_seconds(arguments),
+        timed=False,
+        device=arguments.device,
+    )
+    return in_processes(Sweep(planned[: arguments.runs], settings), arguments.workers)
 
 
 def _run(arguments: argparse.Namespace) -> int:

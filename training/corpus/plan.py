@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from fms_hub.records import Value
-from fms_hub.search.space import Space
 
 
 @dataclass(frozen=True)
@@ -19,10 +18,10 @@ class PlannedRun:
 
     Attributes:
         task: name of the dataset file, ``NAME`` or ``NAME:DOMAIN``.
-        candidate: what `fms_hub.models.catalog.resolve` understands.
+        candidate: what `training.corpus.candidates.resolve` understands.
         hyperparameters: of the run.
         horizon: epochs, all of which are trained.
-        seed: of heads, splits and data order.
+        seed: of heads, random initialisations and data order.
     """
 
     task: str
@@ -46,6 +45,8 @@ def plan(
     The first round takes the default configuration, the others draw uniformly. A longer sweep
     begins with a shorter one's runs.
     """
+    from fms_hub.search.space import Space
+
     space = Space()
     round_number = 0
     while True:

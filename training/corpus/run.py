@@ -6,8 +6,9 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,16 @@ import torch
 
 from fms_hub.errors import TrainingFailure
 from fms_hub.finetune.trainer import EpochResult, Trainer
-from fms_hub.models.catalog import resolve
 from fms_hub.models.zoo import build
 from fms_hub.records import Candidate
+from fms_hub.tasks.task import Task
 from fms_hub.weights.describe import describe, refresh
 from fms_hub.weights.graph import WeightGraph
+from training.corpus.candidates import find, resolve
 from training.corpus.plain import plain_statistics
 from training.corpus.plan import PlannedRun
 from training.corpus.shards import Row, Tensors, read_shards, write_shard
-from training.data import read_npz
+from training.corpus.tasks import metric, read_task
 
 SKETCHED = (1, 4)
 """Epochs whose weights are sketched, besides the last one."""
@@ -37,7 +39,7 @@ class Settings:
     Attributes:
         data: folder of the dataset files.
         out: folder of the shards.
-        images: most training images of a task.
+        images: most training images of a task; None for the epochs of the timm-tiny hub, see `read_task`.
         image_size: pixels, for all candidates.
         seconds: time limit.
         timed: whether seconds are recorded: only where one run has the machine to itself.
@@ -46,28 +48,60 @@ class Settings:
 
     data: Path
     out: Path
-    images: int
+    images: int | None
     image_size: int | None
     seconds: float
     timed: bool
     device: str | None
 
 
-def sweep(planned: Iterator[PlannedRun], settings: Settings, runs: int) -> int:
-    """Train the first ``runs`` planned runs that no shard holds yet; returns how many were trained."""
+@dataclass
+class Bench:
+    """What the runs of a sweep share: tasks in memory, and trainers."""
+
+    settings: Settings
+    tasks: dict[str, Task] = field(default_factory=dict)
+    trainers: dict[tuple[str, int], Trainer] = field(default_factory=dict)
+
+    def trainer(self, run: PlannedRun) -> Trainer:
+        """The trainer of the run's task and seed."""
+        settings = self.settings
+        if run.task not in self.tasks:
+            self.tasks[run.task] = read_task(settings.data, run.task, settings.images)
+        if (run.task, run.seed) not in self.trainers:
+            self.trainers[run.task, run.seed] = Trainer(
+                self.tasks[run.task],
+                metric=metric(run.task),
+                image_size=settings.image_size,
+                device=settings.device,
+                seed=run.seed,
+            )
+        return self.trainers[run.task, run.seed]
+
+
+def sweep(
+    planned: Iterable[PlannedRun], settings: Settings, runs: int, go_on: Callable[[], bool] = lambda: True
+) -> int:
+    """Train the first ``runs`` planned runs that no shard holds yet; returns how many were trained.
+
+    Runs of source checkpoints that are not trained yet wait for them, and are left out at the end.
+
+    Args:
+        planned: in the order in which they are wanted.
+        settings: how they are run.
+        runs: of the whole sweep, those trained before included.
+        go_on: asked before every run, as the time limit is.
+    """
     deadline = time.monotonic() + settings.seconds
     done = set(read_shards(settings.out)["run"])
-    trainers: dict[tuple[str, int], Trainer] = {}
+    waiting = [run for run in islice(planned, runs) if run.id not in done]
+    bench = Bench(settings)
     rows: list[Row] = []
     sketches: Tensors = {}
     plain: Tensors = {}
     trained = 0
-    for _ in range(runs):
-        run = next(planned)
-        if run.id in done or time.monotonic() > deadline:
-            continue
-        trainer = _trainer(trainers, run, settings)
-        new_rows, new_sketches, new_plain = train_run(run, trainer, timed=settings.timed)
+    while go_on() and time.monotonic() < deadline and (run := _next(waiting)) is not None:
+        new_rows, new_sketches, new_plain = train_run(run, bench.trainer(run), timed=settings.timed)
         rows += new_rows
         sketches |= new_sketches
         plain |= new_plain
@@ -80,9 +114,20 @@ def sweep(planned: Iterator[PlannedRun], settings: Settings, runs: int) -> int:
     return trained
 
 
+def _next(waiting: list[PlannedRun]) -> PlannedRun | None:
+    """Take the first run whose candidate is there; None if there is none."""
+    there: dict[str, bool] = {}
+    for i, run in enumerate(waiting):
+        if run.candidate not in there:
+            there[run.candidate] = find(run.candidate) is not None
+        if there[run.candidate]:
+            return waiting.pop(i)
+    return None
+
+
 def train_run(run: PlannedRun, trainer: Trainer, *, timed: bool) -> tuple[list[Row], Tensors, Tensors]:
     """All epochs of one run: its rows, and sketches and plain statistics by key."""
-    (candidate,) = resolve(run.candidate)
+    candidate = resolve(run.candidate)
     graph = _graph(candidate, trainer)
     rows: list[Row] = []
     sketches: Tensors = {}
@@ -123,18 +168,6 @@ def _graph(candidate: Candidate, trainer: Trainer) -> WeightGraph:
         candidate, classes=len(trainer.task.info.classes), image_size=trainer.image_size, seed=trainer.seed
     )
     return describe(model.module, (3, model.input.size, model.input.size))
-
-
-def _trainer(trainers: dict[tuple[str, int], Trainer], run: PlannedRun, settings: Settings) -> Trainer:
-    if (run.task, run.seed) not in trainers:
-        name, _, domain = run.task.partition(":")
-        task = read_npz(
-            settings.data / f"{name}.npz", domain=domain or None, limit=settings.images, seed=run.seed
-        )
-        trainers[run.task, run.seed] = Trainer(
-            task, image_size=settings.image_size, device=settings.device, seed=run.seed
-        )
-    return trainers[run.task, run.seed]
 
 
 def _row(
