@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from datasets import load_dataset
 from sklearn.datasets import load_digits
 
 from fms_hub.finetune.trainer import Trainer
 from training.corpus.plan import PlannedRun, plan
 from training.corpus.run import Settings, sweep, train_run
-from training.corpus.shards import Row, read_shards, read_tensors, write_shard
+from training.corpus.shards import read_graphs, read_shards, read_tensors
 from training.data import read_npz
 
 CANDIDATES = ("scratch:test_resnet", "scratch:test_vit")
@@ -38,7 +37,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(data: Path, out: Path) -> Settings:
-    return Settings(data, out, images=200, image_size=32, seconds=600.0, timed=False, device="cpu")
+    return Settings(
+        data, out, hub="scans", images=200, image_size=32, seconds=600.0, timed=False, device="cpu"
+    )
 
 
 def planned(runs: int) -> list[PlannedRun]:
@@ -70,9 +71,9 @@ def test_every_epoch_is_a_row_and_the_last_has_a_test_score(swept: Path) -> None
     assert rows.loc[last, "test_score"].between(0, 1).all()
     assert rows.loc[~last, "test_score"].isna().all()
     assert rows["seconds"].isna().all()
-    sketches = read_tensors(swept, "sketches")
-    assert set(rows["sketch"].dropna()) == set(sketches)
-    assert all(np.isfinite(sketch).all() for sketch in sketches.values())
+    graphs = read_graphs(swept)
+    assert set(rows["sketch"].dropna()) == set(graphs) == set(read_tensors(swept, "plain"))
+    assert {graph.structure.head is not None for graph in graphs.values()} == {True}
 
 
 def test_a_sweep_goes_on_where_it_stopped(swept: Path, data: Path) -> None:
@@ -94,45 +95,7 @@ def test_a_run_repeats_from_its_plan(swept: Path, data: Path, tmp_path: Path) ->
 def test_a_diverging_run_ends_with_its_reason(data: Path) -> None:
     trainer = Trainer(read_npz(data / "scans.npz"), image_size=32, device="cpu")
     wild = PlannedRun("scans", CANDIDATES[0], {"learning_rate": 1e6}, 3, 0)
-    rows, _, _ = train_run(wild, trainer, timed=False)
+    rows = train_run(wild, trainer, hub="scans", timed=False).rows
     assert rows[-1].status == "failed"
     assert (rows[-1].reason, rows[-1].validation_score) == ("diverged", None)
     assert len(rows) <= 3
-
-
-def test_datasets_opens_the_tables(swept: Path, tmp_path: Path) -> None:
-    table = load_dataset(
-        "parquet", data_files=str(swept / "*.parquet"), split="train", cache_dir=str(tmp_path)
-    )
-    assert table.num_rows == len(read_shards(swept))
-    assert {"run", "hyperparameters", "validation_score"} <= set(table.column_names)
-
-
-def row(**changes: object) -> Row:
-    fields: dict[str, object] = {
-        "run": "a", "task": "t", "candidate": "c", "hyperparameters": "{}",
-        "epoch": 1, "horizon": 1, "seed": 0,
-        "train_loss": 1.0, "validation_score": 0.5, "test_score": 0.5, "seconds": None, "device": "cpu",
-        "status": "ok", "reason": None, "sketch": None,
-    }  # fmt: skip
-    return Row(**{**fields, **changes})  # type: ignore[arg-type]
-
-
-def test_what_is_not_in_the_manifest_does_not_count(tmp_path: Path) -> None:
-    write_shard(tmp_path, [row()], {})
-    pd.DataFrame([{"run": "half"}]).to_parquet(tmp_path / "shard-half.parquet")
-    assert read_shards(tmp_path)["run"].tolist() == ["a"]
-
-
-@pytest.mark.parametrize("damage", ["byte", "absent", "score", "version"])
-def test_a_damaged_shard_is_refused_by_name(tmp_path: Path, damage: str) -> None:
-    shard = write_shard(tmp_path, [row(validation_score=1.5 if damage == "score" else 0.5)], {})
-    if damage == "byte":
-        shard.write_bytes(shard.read_bytes() + b"x")
-    elif damage == "absent":
-        shard.unlink()
-    elif damage == "version":
-        manifest = tmp_path / "manifest.jsonl"
-        manifest.write_text(manifest.read_text().replace('"schema_version": 1', '"schema_version": 99'))
-    with pytest.raises(ValueError, match=shard.name if damage != "version" else "99"):
-        read_shards(tmp_path)

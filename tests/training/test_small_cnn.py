@@ -8,11 +8,12 @@ import torch
 
 from fms_hub.tasks.dataset import load_task
 from fms_hub.tasks.task import Task
-from fms_hub.weights.graph import COLUMNS, STRUCTURAL
+from fms_hub.weights.graph import COLUMNS
 from training.corpus.plain import PLAIN, plain_statistics
 from training.corpus.plan import PlannedRun
-from training.corpus.shards import read_shards, read_tensors, write_shard
-from training.corpus.small_cnn import GreyTask, RunLog, train_run
+from training.corpus.runlog import RunLog
+from training.corpus.shards import read_shards, read_tensors
+from training.corpus.small_cnn import GreyTask, train_run
 from training.corpus.small_net import PIXELS, REPEATED, SmallCNN, initialise, plan
 from training.worth.hub import Hub, load_hub, pool_plain
 
@@ -64,7 +65,7 @@ def test_grey_images_are_standardised_over_the_training_split(task: GreyTask) ->
 def test_a_run_learns_and_logs_every_epoch_and_the_sketched_ones(log: RunLog) -> None:
     assert [row.epoch for row in log.rows] == list(range(HORIZON + 1))
     assert [row.sketch is not None for row in log.rows] == [True, True, True, False, True]
-    assert set(log.sketches) == {row.sketch for row in log.rows if row.sketch}
+    assert set(log.graphs) == {row.sketch for row in log.rows if row.sketch}
     assert log.rows[0].train_loss is None
     scores = [row.validation_score for row in log.rows]
     assert scores[0] is not None and scores[-1] is not None
@@ -82,7 +83,7 @@ def test_a_run_repeats_from_its_seed_and_leaves_the_generator_alone(task: GreyTa
 
 def test_the_sketch_describes_the_weights_kept_beside_it(log: RunLog) -> None:
     key = f"{run().id}/{HORIZON}"
-    rms = log.sketches[key][:, COLUMNS.index("log_rms")]
+    rms = log.graphs[key].x[:, COLUMNS.index("log_rms")]
     kept = [f"convs.{i}.weight" for i in range(3)] + ["head.weight"]
     expected = [np.log(np.sqrt(np.mean(log.raw[f"{key}/{name}"].astype(np.float64) ** 2))) for name in kept]
     assert rms[1:5] == pytest.approx(expected, abs=5e-3)
@@ -130,9 +131,10 @@ def test_plain_statistics_by_hand() -> None:
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory, task: GreyTask, log: RunLog) -> Hub:
     folder: Path = tmp_path_factory.mktemp("hub")
-    both = RunLog(list(log.rows), dict(log.sketches), dict(log.raw))
+    both = RunLog()
+    both.add(log)
     both.add(train_run(run(activation="tanh"), task, keep_raw=True))
-    write_shard(folder, both.rows, both.sketches, {"raw": both.raw})
+    both.write(folder)
     assert len(read_shards(folder)) == 2 * (HORIZON + 1)
     assert set(read_tensors(folder, "raw")) == set(both.raw)
     return load_hub(folder)
@@ -145,8 +147,9 @@ def test_a_hub_is_read_back_as_tables(hub: Hub, log: RunLog) -> None:
     curve = hub.views[2].blocks["curve"][0]
     scores = [row.validation_score or 0 for row in log.rows[1:3]]
     assert curve[:4] == pytest.approx([scores[1], max(scores), scores[0], scores[1] - scores[0]])
-    sketch = log.sketches[f"{run().id}/1"].astype(np.float32)[:, len(STRUCTURAL) :]
-    assert np.array_equal(hub.views[1].graphs[0].sketch, sketch)
+    graph = log.graphs[f"{run().id}/1"]
+    assert hub.views[1].graphs[0].structure == graph.structure
+    assert hub.views[1].graphs[0].sketch == pytest.approx(graph.sketch, rel=1e-3, abs=1e-3)
     assert hub.views[1].blocks["metadata"].shape == (2, 0)
     assert np.flatnonzero(np.ptp(hub.views[1].blocks["hyperparameters"], axis=0)).tolist() == [6]
 

@@ -35,6 +35,7 @@ def main() -> None:
     run = commands.add_parser("run", help="fine-tune candidates round by round")
     _add_common(run, runs=100)
     _add_tasks(run)
+    run.add_argument("--hub", default="mixed", help="name that the runs are put under")
     run.add_argument("--candidates", default="bundled/*", help="comma-separated ids and patterns")
     run.add_argument("--horizons", default="12,24", help="epochs of a run, in turn")
     run.add_argument("--images", type=int, default=2000, help="most training images of a task")
@@ -73,6 +74,7 @@ def _timm_tiny(arguments: argparse.Namespace) -> int:
     settings = Settings(
         data=arguments.data,
         out=arguments.out,
+        hub="timm-tiny",
         images=None,
         image_size=IMAGE_SIZE,
         seconds=_seconds(arguments),
@@ -86,6 +88,7 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = Settings(
         data=arguments.data,
         out=arguments.out,
+        hub=arguments.hub,
         images=arguments.images,
         image_size=arguments.image_size,
         seconds=_seconds(arguments),

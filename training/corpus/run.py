@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -22,9 +23,12 @@ from fms_hub.tasks.task import Task
 from fms_hub.weights.describe import describe, refresh
 from fms_hub.weights.graph import WeightGraph
 from training.corpus.candidates import find, resolve
+from training.corpus.claims import Claims
 from training.corpus.plain import plain_statistics
 from training.corpus.plan import PlannedRun
-from training.corpus.shards import Row, Tensors, read_shards, write_shard
+from training.corpus.register import Register, candidate_row
+from training.corpus.runlog import RunLog, Sink
+from training.corpus.shards import Row
 from training.corpus.tasks import metric, read_task
 
 SKETCHED = (1, 4)
@@ -39,6 +43,7 @@ class Settings:
     Attributes:
         data: folder of the dataset files.
         out: folder of the shards.
+        hub: that the runs belong to.
         images: most training images of a task; None for the epochs of the timm-tiny hub, see `read_task`.
         image_size: pixels, for all candidates.
         seconds: time limit.
@@ -48,6 +53,7 @@ class Settings:
 
     data: Path
     out: Path
+    hub: str
     images: int | None
     image_size: int | None
     seconds: float
@@ -93,25 +99,30 @@ def sweep(
         go_on: asked before every run, as the time limit is.
     """
     deadline = time.monotonic() + settings.seconds
-    done = set(read_shards(settings.out)["run"])
-    waiting = [run for run in islice(planned, runs) if run.id not in done]
+    waiting = list(islice(planned, runs))
     bench = Bench(settings)
-    rows: list[Row] = []
-    sketches: Tensors = {}
-    plain: Tensors = {}
     trained = 0
-    while go_on() and time.monotonic() < deadline and (run := _next(waiting)) is not None:
-        new_rows, new_sketches, new_plain = train_run(run, bench.trainer(run), timed=settings.timed)
-        rows += new_rows
-        sketches |= new_sketches
-        plain |= new_plain
-        trained += 1
-        if trained % RUNS_PER_SHARD == 0:
-            write_shard(settings.out, rows, sketches, {"plain": plain})
-            rows, sketches, plain = [], {}, {}
-    if rows:
-        write_shard(settings.out, rows, sketches, {"plain": plain})
+    with Claims(settings.out) as claims, Sink(claims, RUNS_PER_SHARD) as sink:
+        register = Register(settings.out, settings.hub)
+        while go_on() and time.monotonic() < deadline and (run := _next(waiting)) is not None:
+            if claims.take(run.id):
+                trainer = bench.trainer(run)
+                _register(register, run, trainer, settings)
+                sink.add(train_run(run, trainer, hub=settings.hub, timed=settings.timed))
+                trained += 1
     return trained
+
+
+def _register(register: Register, run: PlannedRun, trainer: Trainer, settings: Settings) -> None:
+    register.task(
+        run.task,
+        trainer.task,
+        settings.data,
+        images=settings.images,
+        image_size=settings.image_size,
+        metric=trainer.metric,
+    )
+    register.candidate(candidate_row(run.candidate))
 
 
 def _next(waiting: list[PlannedRun]) -> PlannedRun | None:
@@ -125,13 +136,11 @@ def _next(waiting: list[PlannedRun]) -> PlannedRun | None:
     return None
 
 
-def train_run(run: PlannedRun, trainer: Trainer, *, timed: bool) -> tuple[list[Row], Tensors, Tensors]:
-    """All epochs of one run: its rows, and sketches and plain statistics by key."""
+def train_run(run: PlannedRun, trainer: Trainer, *, hub: str, timed: bool) -> RunLog:
+    """All epochs of one run."""
     candidate = resolve(run.candidate)
     graph = _graph(candidate, trainer)
-    rows: list[Row] = []
-    sketches: Tensors = {}
-    plain: Tensors = {}
+    log = RunLog()
     folder = Path(tempfile.mkdtemp(prefix="fms-corpus-"))
     try:
         for epoch in range(1, run.horizon + 1):
@@ -147,20 +156,20 @@ def train_run(run: PlannedRun, trainer: Trainer, *, timed: bool) -> tuple[list[R
                     target=target,
                 )
             except TrainingFailure as failure:
-                rows.append(_row(run, epoch, trainer, reason=failure.reason))
+                log.rows.append(_row(run, epoch, trainer, hub, reason=failure.reason))
                 break
             key = None
             if epoch in SKETCHED or epoch == run.horizon:
                 key = f"{run.id}/{epoch}"
-                sketches[key] = refresh(graph, result.weights).x.astype(np.float16)
-                plain[key] = plain_statistics(graph.structure, result.weights).astype(np.float16)
+                log.graphs[key] = refresh(graph, result.weights)
+                log.plain[key] = plain_statistics(graph.structure, result.weights).astype(np.float16)
             test = trainer.test(candidate, run.hyperparameters, target) if epoch == run.horizon else None
-            rows.append(_row(run, epoch, trainer, result=result, test=test, sketch=key, timed=timed))
+            log.rows.append(_row(run, epoch, trainer, hub, result=result, test=test, sketch=key, timed=timed))
             if epoch > 1:
                 shutil.rmtree(folder / f"e{epoch - 1:03d}")
     finally:
         shutil.rmtree(folder)
-    return rows, sketches, plain
+    return log
 
 
 def _graph(candidate: Candidate, trainer: Trainer) -> WeightGraph:
@@ -174,6 +183,7 @@ def _row(
     run: PlannedRun,
     epoch: int,
     trainer: Trainer,
+    hub: str,
     *,
     result: EpochResult | None = None,
     test: float | None = None,
@@ -183,13 +193,14 @@ def _row(
 ) -> Row:
     return Row(
         run=run.id,
+        hub=hub,
         task=run.task,
         candidate=run.candidate,
         hyperparameters=json.dumps(run.hyperparameters, sort_keys=True),
         epoch=epoch,
         horizon=run.horizon,
         seed=run.seed,
-        train_loss=None if result is None else result.train_loss,
+        train_loss=result.train_loss if result is not None and math.isfinite(result.train_loss) else None,
         validation_score=None if result is None else result.score,
         test_score=test,
         seconds=result.seconds if result is not None and timed else None,

@@ -1,140 +1,238 @@
-"""Shards: a parquet file of rows and a safetensors file of sketches, written whole and never rewritten."""
+"""Shards: tables of runs with sketches and tensors beside them, appended whole and never rewritten."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import math
+import io
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
-SCHEMA_VERSION = 1
+from fms_hub.errors import StorageError
+from fms_hub.weights.graph import WeightGraph
+from training.corpus import manifest, sketches
+from training.corpus.card import write_card
+from training.corpus.faults import check_runs
+from training.corpus.manifest import Entry, Refused
+from training.corpus.schema import SCHEMA_VERSION, Fault, Row, to_table
+from training.corpus.sketches import Graphs
+from training.corpus.wholefile import PARTIAL, write_whole
+
+__all__ = ["Corpus", "Refused", "Row", "Tensors", "check_shards", "read_corpus", "read_graphs", "read_shards",
+           "read_tensors", "warn", "write_shard"]  # fmt: skip
 
 Tensors = dict[str, NDArray[np.float16]]
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Row:
-    """One run after one epoch.
+class Corpus:
+    """A folder of shards as far as it can be used.
 
     Attributes:
-        run: id of the run, see `training.corpus.plan`.
-        task, candidate: names.
-        hyperparameters: as JSON, keys sorted.
-        epoch, horizon: 1 .. horizon; 0 is a network trained from scratch before its first step.
-        seed: of the run.
-        train_loss: mean over the epoch, nats; None if it failed or nothing was trained.
-        validation_score, test_score: accuracy in [0, 1]; the test score at the last epoch only.
-        seconds: of the epoch where the run was alone on its cores, else None.
-        device: class of the device, ``"cpu"`` or the GPU's name.
-        status, reason: as in `fms_hub.records.Observation`.
-        sketch: key of the sketch in the file beside, or None.
+        folder: where it lies.
+        rows: of all shards, columns as in `Row`, null as NaN.
+        graphs: weight graphs by the keys in the column ``sketch``.
+        shards: those that count.
+        refused: those that do not, by name.
+        listed: all that the manifest lists.
     """
 
-    run: str
-    task: str
-    candidate: str
-    hyperparameters: str
-    epoch: int
-    horizon: int
-    seed: int
-    train_loss: float | None
-    validation_score: float | None
-    test_score: float | None
-    seconds: float | None
-    device: str
-    status: str
-    reason: str | None
-    sketch: str | None
+    folder: Path
+    rows: pd.DataFrame
+    graphs: Graphs
+    shards: tuple[Entry, ...]
+    refused: tuple[Refused, ...]
+    listed: tuple[Entry, ...]
+
+    def tensors(self, kind: str) -> Tensors:
+        """All tensors of one kind, by key: ``"raw"``, ``"plain"`` or what `write_shard` was told."""
+        found: Tensors = {}
+        for entry in self.shards:
+            name = f"{entry.shard}.{kind}.safetensors"
+            if name in entry.files:
+                found |= load_file(self.folder / name)
+        return found
+
+
+def read_corpus(folder: Path) -> Corpus:
+    """Read a folder of shards; what has a fault is refused by name and the rest loads.
+
+    A shard is refused for an absent or changed file, another schema version, columns, ranges, NaN,
+    epochs that do not rise by one, a run that an earlier shard has, a sketch that cannot be unpacked.
+    """
+    entries, refused = manifest.read(folder)
+    frames = [to_table([], Row).to_pandas()]
+    graphs = Graphs(folder)
+    known: dict[str, str] = {}
+    shards: list[Entry] = []
+    faults = list(refused)
+    for entry in entries:
+        try:
+            frame = _read(folder, entry, known, graphs)
+        except Fault as fault:
+            faults.append(Refused(entry.shard, str(fault)))
+            continue
+        known |= dict.fromkeys(frame.run.unique(), entry.shard)
+        frames.append(frame)
+        shards.append(entry)
+    rows = pd.concat(frames[1:] or frames, ignore_index=True)
+    return Corpus(folder, rows, graphs, tuple(shards), tuple(faults), entries)
+
+
+def read_shards(folder: Path) -> pd.DataFrame:
+    """All rows of all shards that count; each refused shard is logged as a warning."""
+    corpus = read_corpus(folder)
+    warn(corpus)
+    return corpus.rows
+
+
+def warn(corpus: Corpus) -> None:
+    """Log what was refused."""
+    for refused in corpus.refused:
+        _LOGGER.warning("%s: %s is refused: %s", corpus.folder, refused.name, refused.why)
+
+
+def check_shards(folder: Path) -> tuple[Refused, ...]:
+    """Shards and manifest lines that do not count, and why; empty if nothing is wrong."""
+    return read_corpus(folder).refused
+
+
+def read_graphs(folder: Path) -> Mapping[str, WeightGraph]:
+    """Weight graphs of all shards that count, by ``RUN/EPOCH``, each unpacked when it is asked for."""
+    return read_corpus(folder).graphs
+
+
+def read_tensors(folder: Path, kind: str) -> Tensors:
+    """All tensors of one kind of all shards that count; see `Corpus.tensors`."""
+    return read_corpus(folder).tensors(kind)
 
 
 def write_shard(
     folder: Path,
     rows: Sequence[Row],
-    sketches: Mapping[str, NDArray[np.float16]],
+    graphs: Mapping[str, WeightGraph],
     others: Mapping[str, Mapping[str, NDArray[np.float16]]] | None = None,
 ) -> Path:
-    """Append one shard, named by the hash of its runs; the manifest line comes last.
+    """Append one shard, named by the hash of its rows; the manifest line comes last.
 
     A shard without its line in the manifest does not count, so a kill in between loses the shard
     and leaves nothing half-read.
 
     Args:
-        folder: of the shards.
-        rows: at least one.
-        sketches: by the key that a row names.
+        folder: of the shards; made if absent.
+        rows: whole runs, at least one.
+        graphs: by the key that a row names.
         others: further files of tensors by what they hold, e.g. ``"raw"``; empty ones are not written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    name = "shard-" + hashlib.sha256("".join(sorted({row.run for row in rows})).encode()).hexdigest()[:12]
-    table = folder / f"{name}.parquet"
-    frame = pd.DataFrame([asdict(row) for row in rows], columns=[field.name for field in fields(Row)])
-    frame.to_parquet(table.with_suffix(".partial"), index=False)
-    table.with_suffix(".partial").replace(table)
-    files = [table]
-    for kind, tensors in ({"sketches": sketches} | dict(others or {})).items():
-        if tensors or kind == "sketches":
-            files.append(folder / f"{name}.{kind}.safetensors")
-            save_file(dict(tensors), files[-1].with_suffix(".partial"))
-            files[-1].with_suffix(".partial").replace(files[-1])
-    entry = {
-        "schema_version": SCHEMA_VERSION,
-        "rows": len(rows),
-        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
-    }
-    with (folder / "manifest.jsonl").open("a") as manifest:
-        manifest.write(json.dumps(entry, sort_keys=True) + "\n")
-    return table
-
-
-def read_tensors(folder: Path, kind: str) -> Tensors:
-    """All tensors of one kind of all shards in the manifest, by key.
-
-    Args:
-        folder: of the shards; check it with `read_shards` first.
-        kind: ``"sketches"`` or what `write_shard` was told.
-    """
-    tensors: Tensors = {}
-    for line in (folder / "manifest.jsonl").read_text().splitlines():
-        for name in json.loads(line)["files"]:
-            if name.endswith(f".{kind}.safetensors"):
-                tensors |= load_file(folder / name)
-    return tensors
-
-
-def read_shards(folder: Path) -> pd.DataFrame:
-    """All rows of all shards in the manifest.
 
     Raises:
-        ValueError: a file is absent or its hash, schema version or range is wrong; it is named.
+        Fault: a row that a reader would refuse; nothing is written.
+        StorageError: the disk is full or cannot be written; the shards before this one are kept.
     """
-    manifest = folder / "manifest.jsonl"
-    if not manifest.exists():
-        return pd.DataFrame(columns=[field.name for field in fields(Row)])
-    frames = [_read(folder, json.loads(line)) for line in manifest.read_text().splitlines()]
-    return pd.concat(frames, ignore_index=True)
+    table = to_table(rows, Row)
+    frame = check_runs(table)
+    _check_keys(frame, graphs)
+    content = _parquet(table)
+    shard = "shard-" + hashlib.sha256(content).hexdigest()[:12]
+    files = {f"{shard}.parquet": content}
+    if graphs:
+        files[f"{shard}.sketches.parquet"] = _parquet(sketches.to_table(graphs))
+    for kind, tensors in (others or {}).items():
+        if tensors:
+            files[f"{shard}.{kind}.safetensors"] = save(dict(tensors))
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    runs = tuple(str(run) for run in frame.run.unique())
+    entry = Entry(SCHEMA_VERSION, shard, runs, len(rows), sketches.PAYLOAD, digests)
+    try:
+        with manifest.locked(folder):
+            _write(folder, files, graphs)
+            if entry not in manifest.read(folder)[0]:
+                manifest.append(folder, entry)
+                write_card(folder)
+    except OSError as error:
+        raise StorageError(_lost(folder, len(runs), error)) from error
+    return folder / f"{shard}.parquet"
 
 
-def _read(folder: Path, entry: Mapping[str, object]) -> pd.DataFrame:
-    if entry["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(f"{folder}: schema version {entry['schema_version']}, expected {SCHEMA_VERSION}.")
-    files = entry["files"]
-    assert isinstance(files, dict)
-    for name, digest in files.items():
-        path = folder / name
-        if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            raise ValueError(
-                f"{path} is absent or not what the manifest says; restore it or remove its line."
-            )
-    frame = pd.read_parquet(folder / next(name for name in files if name.endswith(".parquet")))
-    for column in ("validation_score", "test_score"):
-        scores = frame[column].dropna()
-        if not scores.between(0.0, 1.0).all() or any(map(math.isinf, scores)):
-            raise ValueError(f"{folder}: {column} outside [0, 1] in {sorted(files)}.")
+def _write(folder: Path, files: Mapping[str, bytes], graphs: Mapping[str, WeightGraph]) -> None:
+    for partial in folder.glob(f"*{PARTIAL}"):  # of a writer that was killed: nobody else holds the lock
+        partial.unlink()
+    (folder / sketches.STRUCTURES).mkdir(exist_ok=True)
+    for structure in {id(graph.structure): graph.structure for graph in graphs.values()}.values():
+        path = folder / sketches.STRUCTURES / f"{sketches.structure_name(structure)}.json.gz"
+        if not path.exists():
+            write_whole(path, sketches.structure_file(structure))
+    written: list[Path] = []
+    try:
+        for name, content in files.items():
+            write_whole(folder / name, content)
+            written.append(folder / name)
+    except OSError:
+        for path in written:
+            path.unlink()
+        raise
+
+
+def _lost(folder: Path, runs: int, error: OSError) -> str:
+    kept = manifest.read(folder)[0]
+    return (
+        f"cannot write {runs} runs to {folder}: {error.strerror or error}. They are lost; "
+        f"{sum(len(entry.runs) for entry in kept)} runs in {len(kept)} shards are kept. "
+        "Make room and give the same command again: it goes on from there."
+    )
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _check_keys(frame: pd.DataFrame, graphs: Mapping[str, Any]) -> None:
+    named = set(frame.sketch.dropna())
+    if named != set(graphs):
+        raise Fault(f"rows and sketches name different checkpoints: {sorted(named ^ set(graphs))[:4]}")
+
+
+def _read(folder: Path, entry: Entry, known: Mapping[str, str], graphs: Graphs) -> pd.DataFrame:
+    if entry.schema_version != SCHEMA_VERSION:
+        raise Fault(f"schema version {entry.schema_version}, expected {SCHEMA_VERSION}")
+    for name, digest in entry.files.items():
+        if Path(name).name != name or not name.startswith(f"{entry.shard}."):
+            raise Fault(f"{name!r} is no file of this shard")
+        if manifest.sha256(folder / name) != digest:
+            raise Fault(f"{name} is not what the manifest says; restore it or remove its line")
+    frame = check_runs(_table(folder / f"{entry.shard}.parquet"))
+    if set(frame.run) != set(entry.runs) or len(frame) != entry.rows:
+        raise Fault("its runs are not those of its manifest line")
+    twice = next((run for run in entry.runs if run in known), None)
+    if twice is not None:
+        raise Fault(f"run {twice} is in {known[twice]} already")
+    beside = f"{entry.shard}.sketches.parquet"
+    table = _table(folder / beside) if beside in entry.files else sketches.SCHEMA.empty_table()
+    _check_keys(frame, dict.fromkeys(f"{row['run']}/{row['epoch']}" for row in _keys(table)))
+    graphs.add(table, entry.payload)
     return frame
+
+
+def _keys(table: pa.Table) -> list[dict[str, Any]]:
+    if not {"run", "epoch"} <= set(table.column_names):
+        raise Fault("the sketches' columns are not those of the schema")
+    rows: list[dict[str, Any]] = table.select(["run", "epoch"]).to_pylist()
+    return rows
+
+
+def _table(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise Fault(f"{path.name} cannot be read ({error})") from error

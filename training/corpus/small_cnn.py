@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,15 @@ from fms_hub.weights.graph import WeightGraph
 from fms_hub.weights.sketch import sketch
 from fms_hub.weights.structure import Structure
 from fms_hub.weights.trace import trace
+from training.corpus.claims import Claims
 from training.corpus.plan import PlannedRun
-from training.corpus.shards import Row, Tensors, read_shards, write_shard
+from training.corpus.register import SMALL_CNN, Register
+from training.corpus.runlog import RunLog, Sink
+from training.corpus.shards import Row
 from training.corpus.small_net import PIXELS, SmallCNN, initialise
 from training.data import read_npz
 
+HUB = "small-cnn"
 SKETCHED = (0, 1, 2, 4, 8)
 """Epochs whose weights are sketched, besides the last one."""
 EPOCH_IMAGES = 2000
@@ -55,21 +60,6 @@ class GreyTask:
         return cls(len(task.info.classes), *scaled)
 
 
-@dataclass
-class RunLog:
-    """What one run leaves: its rows, sketches by ``RUN/EPOCH`` and weights by ``RUN/EPOCH/NAME``."""
-
-    rows: list[Row] = field(default_factory=list)
-    sketches: Tensors = field(default_factory=dict)
-    raw: Tensors = field(default_factory=dict)
-
-    def add(self, other: RunLog) -> None:
-        """Append another run's."""
-        self.rows += other.rows
-        self.sketches |= other.sketches
-        self.raw |= other.raw
-
-
 def sweep(
     planned: Iterator[PlannedRun], *, data: Path, out: Path, runs: int, seconds: float, raw_every: int = 8
 ) -> int:
@@ -84,23 +74,22 @@ def sweep(
         raw_every: the weights of about one run in this many are kept; which ones follows from their ids.
     """
     deadline = time.monotonic() + seconds
-    done = set(read_shards(out)["run"])
     tasks: dict[str, GreyTask] = {}
-    log = RunLog()
     trained = 0
-    for _ in range(runs):
-        run = next(planned)
-        if run.id in done or time.monotonic() > deadline:
-            continue
-        if run.task not in tasks:
-            tasks[run.task] = GreyTask.of(read_npz(data / f"{run.task}.npz", limit=_TRAIN))
-        log.add(train_run(run, tasks[run.task], keep_raw=int(run.id, 16) % raw_every == 0))
-        trained += 1
-        if trained % RUNS_PER_SHARD == 0:
-            write_shard(out, log.rows, log.sketches, {"raw": log.raw})
-            log = RunLog()
-    if log.rows:
-        write_shard(out, log.rows, log.sketches, {"raw": log.raw})
+    with Claims(out) as claims, Sink(claims, RUNS_PER_SHARD) as sink:
+        register = Register(out, HUB)
+        register.candidate(SMALL_CNN)
+        for run in islice(planned, runs):
+            if time.monotonic() > deadline:
+                break
+            if not claims.take(run.id):
+                continue
+            if run.task not in tasks:
+                task = read_npz(data / f"{run.task}.npz", limit=_TRAIN)
+                register.task(run.task, task, data, images=_TRAIN, image_size=PIXELS, metric="accuracy")
+                tasks[run.task] = GreyTask.of(task)
+            sink.add(train_run(run, tasks[run.task], keep_raw=int(run.id, 16) % raw_every == 0))
+            trained += 1
     return trained
 
 
@@ -134,7 +123,7 @@ def train_run(run: PlannedRun, task: GreyTask, *, keep_raw: bool) -> RunLog:
 
 def _keep(log: RunLog, key: str, structure: Structure, net: nn.Module, raw: bool) -> None:
     state = {name: value.detach().contiguous() for name, value in net.state_dict().items()}
-    log.sketches[key] = WeightGraph.of(structure, sketch(structure, state)).x.astype(np.float16)
+    log.graphs[key] = WeightGraph.of(structure, sketch(structure, state))
     if raw:
         log.raw |= {f"{key}/{name}": value.numpy().astype(np.float16) for name, value in state.items()}
 
@@ -187,6 +176,7 @@ def _row(
 ) -> Row:
     return Row(
         run=run.id,
+        hub=HUB,
         task=run.task,
         candidate=run.candidate,
         hyperparameters=json.dumps(run.hyperparameters, sort_keys=True),

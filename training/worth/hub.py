@@ -16,23 +16,18 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from fms_hub.models.catalog import resolve
-from fms_hub.models.zoo import build
 from fms_hub.records import Value
 from fms_hub.search.space import Space
-from fms_hub.weights.graph import COLUMNS, STRUCTURAL, WeightGraph
+from fms_hub.weights.graph import WeightGraph
 from fms_hub.weights.pooling import POOLED
 from fms_hub.weights.structure import Structure
-from fms_hub.weights.trace import trace
 from training.corpus.plain import PLAIN, plain_statistics, statistics
-from training.corpus.shards import Tensors, read_shards, read_tensors
-from training.corpus.small_net import CANDIDATE, INITIALISATIONS, PIXELS, SmallCNN
+from training.corpus.shards import Tensors, read_corpus, warn
+from training.corpus.small_net import CANDIDATE, INITIALISATIONS
 
 Array = NDArray[np.float64]
 EPOCHS = (1, 2, 4)
 """The checkpoints that finals are predicted from; a hub has those at which it was sketched."""
-MIXED_PIXELS = 32
-"""Image size of the fine-tuning sweep."""
 
 
 @dataclass(frozen=True)
@@ -91,23 +86,21 @@ def load_hub(folder: Path, most: int | None = None) -> Hub:
         folder: of the shards.
         most: takes the first so many runs.
     """
-    rows = read_shards(folder)
+    corpus = read_corpus(folder)
+    warn(corpus)
+    rows = corpus.rows
     finished = rows[(rows.epoch == rows.horizon) & rows.validation_score.notna()]
     finished = finished if most is None else finished.head(most)
     rows = rows[rows.run.isin(finished.run)].set_index(["run", "epoch"])
-    sketches = read_tensors(folder, "sketches")
+    sketched = corpus.graphs
     small = bool((finished.candidate == CANDIDATE).all())
     runs = tuple(finished.run)
-    structures = _structures(finished, small, sketches)
-    raw = read_tensors(folder, "raw") if small else read_tensors(folder, "plain")
+    raw = corpus.tensors("raw" if small else "plain")
     views: dict[int, View] = {}
     none = np.zeros((len(runs), 0))
     for epoch in EPOCHS:
-        if all(f"{run}/{epoch}" in sketches for run in runs):
-            graphs = [
-                WeightGraph.of(structure, sketches[f"{run}/{epoch}"].astype(np.float32)[:, len(STRUCTURAL) :])
-                for run, structure in zip(runs, structures, strict=True)
-            ]
+        if all(f"{run}/{epoch}" in sketched for run in runs):
+            graphs = [sketched[f"{run}/{epoch}"] for run in runs]
             plain = _plain_small(raw, runs, epoch) if small else _plain_mixed(raw, runs, epoch, graphs)
             views[epoch] = View(
                 blocks={
@@ -130,32 +123,6 @@ def load_hub(folder: Path, most: int | None = None) -> Hub:
         views=views,
         raw=raw if small else {},
     )
-
-
-def _structures(finished: pd.DataFrame, small: bool, sketches: Tensors) -> list[Structure]:
-    """Of each run's network; traced once per candidate and number of classes."""
-    known: dict[tuple[str, int], Structure] = {}
-    found: list[Structure] = []
-    for row in finished.itertuples():
-        key = str(row.candidate), _classes(sketches[str(row.sketch)])
-        if key not in known:
-            known[key] = _traced(*key, small=small)
-        found.append(known[key])
-    return found
-
-
-def _traced(candidate: str, classes: int, *, small: bool) -> Structure:
-    if small:
-        return trace(SmallCNN(classes), (1, PIXELS, PIXELS))
-    (resolved,) = resolve(candidate)
-    model = build(resolved, classes=classes, image_size=MIXED_PIXELS, weights=False)
-    return trace(model.module, (3, model.input.size, model.input.size))
-
-
-def _classes(sketch: NDArray[np.float16]) -> int:
-    """Outputs of the last linear node, which is the head."""
-    head = np.flatnonzero(sketch[:, COLUMNS.index("kind_linear")])[-1]
-    return round(float(np.expm1(sketch[head, COLUMNS.index("log_fan_out")].astype(np.float64))))
 
 
 def _metadata(finished: pd.DataFrame, graphs: Sequence[WeightGraph]) -> Array:

@@ -1,0 +1,38 @@
+"""The README.md of a folder of shards: it tells `datasets.load_dataset` which files are which table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from training.corpus.wholefile import write_whole
+
+CARD = "README.md"
+_TABLES = {
+    "runs": "shard-????????????.parquet",
+    "sketches": "shard-????????????.sketches.parquet",
+    "tasks": "tasks.parquet",
+    "candidates": "candidates.parquet",
+    "probes": "probes.parquet",
+}
+_TEXT = """
+Logged runs of image classifiers with sketches of their checkpoints: `load_dataset(FOLDER)` opens the
+runs, `load_dataset(FOLDER, "tasks")` one of the other tables. The columns are described in the section
+"The corpus' format" of `training/README.md`; `python -m training.corpus describe FOLDER` counts them.
+"""
+
+
+def write_card(folder: Path) -> None:
+    """Write the card for the tables that are there, if it is not there already.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    configs = [
+        f"- config_name: {name}\n  data_files: {pattern}\n" + ("  default: true\n" if name == "runs" else "")
+        for name, pattern in _TABLES.items()
+        if any(folder.glob(pattern))
+    ]
+    content = ("---\nconfigs:\n" + "".join(configs) + "---\n" + _TEXT).encode()
+    path = folder / CARD
+    if not path.exists() or path.read_bytes() != content:
+        write_whole(path, content)

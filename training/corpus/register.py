@@ -1,0 +1,133 @@
+"""Puts a sweep's tasks and candidates into the tables beside its shards, each when it is first used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from timm.models import model_entrypoint
+
+from fms_hub.models import bundle
+from fms_hub.models.zoo import build
+from fms_hub.tasks.task import Task
+from training.corpus.candidates import SOURCES_ROOT, resolve, timm_tiny
+from training.corpus.schema import CandidateRow, TaskRow
+from training.corpus.tables import add_rows
+from training.corpus.tasks import dataset
+from training.data import read_provenance
+
+GROUPS = {
+    "mnist": "characters",
+    "usps": "characters",
+    "cmater_bangla": "characters",
+    "cmater_devanagari": "characters",
+    "omniglot_small": "characters",
+    "cifar10": "objects",
+    "tiny_imagenet": "objects",
+    "tiny_imagenet32": "objects",
+    "pacs": "pacs",
+    "gtsrb": "traffic signs",
+    "smiles": "faces",
+    "flowers5": "flowers",
+    "dtd10": "textures",
+    "hymenoptera": "insects",
+    "pneumoniamnist": "x-rays",
+    "fashion_mini": "clothes",
+}
+"""Datasets whose images may leak into each other's have one group; a dataset not listed is its own."""
+SMALL_CNN = CandidateRow(
+    "small-cnn", "SmallCNN", "small_net", "random", 0, None, None, "Apache-2.0 (no data)", False
+)
+"""The network of the small-cnn hub, trained from scratch."""
+
+
+class Register:
+    """The tables of one folder, as far as this process has filled them.
+
+    Args:
+        folder: of the shards.
+        hub: that the tasks belong to.
+    """
+
+    def __init__(self, folder: Path, hub: str) -> None:
+        self._folder = folder
+        self._hub = hub
+        self._known: set[str] = set()
+
+    def task(
+        self, name: str, task: Task, data: Path, *, images: int | None, image_size: int | None, metric: str
+    ) -> None:
+        """Add a task, once.
+
+        Args:
+            name: of the task, ``DATASET`` or ``DATASET:DOMAIN``.
+            task: its images, split as runs see them.
+            data: folder of the dataset files.
+            images, image_size, metric: see `TaskRow`.
+
+        Raises:
+            Fault: the table has the task with other settings or other images.
+        """
+        if name in self._known:
+            return
+        origin = read_provenance(data / f"{dataset(name)}.npz")
+        row = TaskRow(
+            hub=self._hub,
+            name=name,
+            group=GROUPS.get(dataset(name), dataset(name)),
+            classes=len(task.info.classes),
+            images=images,
+            train=len(task.train.labels),
+            validation=len(task.validation.labels),
+            test=len(task.test.labels),
+            image_size=image_size,
+            metric=metric,
+            fingerprint=task.info.fingerprint,
+            features=dict(task.info.features),
+            licence=origin.licence,
+            source=f"{origin.repo} at {origin.commit[:12]}",
+        )
+        add_rows(self._folder, TaskRow, [row])
+        self._known.add(name)
+
+    def candidate(self, row: CandidateRow) -> None:
+        """Add a candidate, once.
+
+        Raises:
+            Fault: the table has another candidate of this name.
+        """
+        if row.name not in self._known:
+            add_rows(self._folder, CandidateRow, [row])
+            self._known.add(row.name)
+
+
+def candidate_row(name: str) -> CandidateRow:
+    """Describe a candidate by the index of its checkpoints, if it stands in one, and by its architecture."""
+    candidate = resolve(name)
+    index = {
+        item.name: item
+        for root in (bundle.ROOT, SOURCES_ROOT)
+        if (root / bundle.INDEX).is_file()
+        for item in bundle.read_index(root)
+    }
+    entry = index.get(name)
+    source = timm_tiny().get(name) or ("random" if candidate.source == "scratch" else "unknown")
+    family = str(model_entrypoint(candidate.architecture).__module__).rpartition(".")[2]
+    if entry is None:
+        free = candidate.source == "scratch"
+        module = build(candidate, classes=2, weights=False).module
+        count = sum(parameter.numel() for parameter in module.parameters())
+        licence = "Apache-2.0 (no data)" if free else "unknown"
+        return CandidateRow(
+            name, candidate.architecture, family, source, 0 if free else None, None, count, licence, not free
+        )
+    return CandidateRow(
+        name=name,
+        architecture=entry.architecture,
+        family=family,
+        source=source if entry.epochs else "random",
+        epochs=entry.epochs,
+        accuracy=entry.accuracy if entry.epochs else None,
+        parameters=entry.parameters,
+        licence=entry.licence,
+        research_only="research" in entry.licence.lower(),
+    )

@@ -1,0 +1,145 @@
+"""Sketches in a shard: one row a checkpoint; what training does not change is kept once a network.
+
+``structures/HASH.json.gz`` holds the nodes and edges of one network (architecture, classes, image size),
+named by the hash of its content, so that weight graphs can be had without building a model.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fms_hub.errors import CheckpointError
+from fms_hub.weights.graph import WeightGraph
+from fms_hub.weights.sketch import FEATURES
+from fms_hub.weights.structure import Structure
+from training.corpus.schema import Fault
+
+STRUCTURES = "structures"
+PAYLOAD = "float16"
+"""How sketches are written now; a manifest line says how its shard's are."""
+SCHEMA = pa.schema(
+    [
+        pa.field("run", pa.string(), False),
+        pa.field("epoch", pa.int64(), False),
+        pa.field("structure", pa.string(), False),
+        pa.field("sketch", pa.binary(), False),
+    ]
+)
+_LARGEST_HALF = float(np.finfo(np.float16).max)
+
+
+def encode(sketch: NDArray[np.float32]) -> bytes:
+    """A sketch (nodes, len(FEATURES)) as `PAYLOAD`."""
+    return np.clip(sketch, -_LARGEST_HALF, _LARGEST_HALF).astype("<f2").tobytes()
+
+
+def decode(payload: bytes, kind: str) -> NDArray[np.float32]:
+    """The sketch (nodes, len(FEATURES)) that `encode` was given, about.
+
+    Raises:
+        Fault: it is of another kind or length, or has NaN or infinity.
+    """
+    if kind != "float16":
+        raise Fault(f"sketches are written as {kind!r}, which this version cannot read")
+    if len(payload) % (2 * len(FEATURES)):
+        raise Fault("a sketch has a wrong length")
+    sketch = np.frombuffer(payload, "<f2").reshape(-1, len(FEATURES)).astype(np.float32)
+    if not np.isfinite(sketch).all():
+        raise Fault("a sketch has NaN or infinity")
+    return sketch
+
+
+def structure_name(structure: Structure) -> str:
+    """First 16 hexadecimal digits of the sha256 of its JSON."""
+    return hashlib.sha256(structure.to_json().encode()).hexdigest()[:16]
+
+
+def structure_file(structure: Structure) -> bytes:
+    """The content of its file, the same on every machine."""
+    return gzip.compress(structure.to_json().encode(), mtime=0)
+
+
+def read_structure(folder: Path, name: str) -> Structure:
+    """Read one structure of a folder of shards.
+
+    Raises:
+        Fault: it is absent, damaged or not what its name says.
+    """
+    path = folder / STRUCTURES / f"{name}.json.gz"
+    try:
+        text = gzip.decompress(path.read_bytes()).decode()
+        structure = Structure.from_json(text)
+    except (OSError, EOFError, ValueError, CheckpointError) as error:
+        raise Fault(f"{STRUCTURES}/{path.name} cannot be read ({error})") from error
+    if hashlib.sha256(text.encode()).hexdigest()[:16] != name:
+        raise Fault(f"{STRUCTURES}/{path.name} is not what its name says")
+    return structure
+
+
+def to_table(graphs: Mapping[str, WeightGraph]) -> pa.Table:
+    """Sketches by ``RUN/EPOCH`` as rows."""
+    names = {id(graph.structure): structure_name(graph.structure) for graph in graphs.values()}
+    rows = [
+        {
+            "run": key.rpartition("/")[0],
+            "epoch": int(key.rpartition("/")[2]),
+            "structure": names[id(graph.structure)],
+            "sketch": encode(graph.sketch.astype(np.float32)),
+        }
+        for key, graph in graphs.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+class Graphs(Mapping[str, WeightGraph]):
+    """Weight graphs by ``RUN/EPOCH``, unpacked one by one as they are asked for.
+
+    Args:
+        folder: of the shards.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._rows: dict[str, tuple[str, bytes, str]] = {}
+        self._structures: dict[str, Structure] = {}
+
+    def add(self, table: pa.Table, payload: str) -> None:
+        """Take in the sketches of one shard, after all of them were seen to be readable.
+
+        Raises:
+            Fault: of the schema, of a sketch or of a structure; nothing of the shard is taken in then.
+        """
+        if table.schema.remove_metadata() != SCHEMA:
+            raise Fault("the sketches' columns are not those of the schema")
+        rows = {
+            f"{row['run']}/{row['epoch']}": (row["structure"], row["sketch"], payload)
+            for row in table.to_pylist()
+        }
+        if len(rows) != table.num_rows:
+            raise Fault("a checkpoint is sketched twice")
+        for key, (name, content, _) in rows.items():
+            if len(decode(content, payload)) != len(self._structure(name).nodes):
+                raise Fault(f"the sketch {key} does not fit its structure")
+        self._rows |= rows
+
+    def _structure(self, name: str) -> Structure:
+        if name not in self._structures:
+            self._structures[name] = read_structure(self._folder, name)
+        return self._structures[name]
+
+    def __getitem__(self, key: str) -> WeightGraph:
+        name, content, payload = self._rows[key]
+        return WeightGraph.of(self._structure(name), decode(content, payload))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
