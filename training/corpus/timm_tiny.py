@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from fms_hub.search.space import Space
-from training.corpus.groups import leaks
 from training.corpus.plan import PlannedRun
+from training.corpus.splits import read_splits
+from training.corpus.tasks import dataset
 
 DEEP, SHALLOW = 7, 2
 """Configurations of a cell; half of the cells of a task are deep, so that there is a truth to rank."""
@@ -49,9 +50,10 @@ def cells(tasks: Sequence[str], pretrained: Mapping[str, str | None], seed: int)
         pretrained: the dataset of each candidate's pretraining, or None, by its name.
         seed: decides which are deep.
     """
+    splits = read_splits()
     found = []
     for i, task in enumerate(tasks):
-        allowed = [name for name, data in pretrained.items() if not leaks(data, task)]
+        allowed = [name for name, data in pretrained.items() if not splits.leaks(data, dataset(task))]
         order = sorted(allowed, key=lambda name: _number(seed, task, name))
         deep = (len(order) + 1) // 2
         for part, runs in ((order[:deep], DEEP), (order[deep:], SHALLOW)):
