@@ -11,29 +11,11 @@ from fms_hub.models.zoo import build
 from fms_hub.tasks.task import Task
 from training.corpus.candidates import SOURCES_ROOT, resolve, timm_tiny
 from training.corpus.schema import CandidateRow, TaskRow
+from training.corpus.splits import read_splits
 from training.corpus.tables import add_rows
 from training.corpus.tasks import dataset
 from training.data import read_provenance
 
-GROUPS = {
-    "mnist": "characters",
-    "usps": "characters",
-    "cmater_bangla": "characters",
-    "cmater_devanagari": "characters",
-    "omniglot_small": "characters",
-    "cifar10": "objects",
-    "tiny_imagenet": "objects",
-    "tiny_imagenet32": "objects",
-    "pacs": "pacs",
-    "gtsrb": "traffic signs",
-    "smiles": "faces",
-    "flowers5": "flowers",
-    "dtd10": "textures",
-    "hymenoptera": "insects",
-    "pneumoniamnist": "x-rays",
-    "fashion_mini": "clothes",
-}
-"""Datasets whose images may leak into each other's have one group; a dataset not listed is its own."""
 SMALL_CNN = CandidateRow(
     "small-cnn", "SmallCNN", "small_net", "random", 0, None, None, "Apache-2.0 (no data)", False
 )
@@ -73,7 +55,7 @@ class Register:
         row = TaskRow(
             hub=self._hub,
             name=name,
-            group=GROUPS.get(dataset(name), dataset(name)),
+            group=read_splits().group.get(dataset(name), dataset(name)),
             classes=len(task.info.classes),
             images=images,
             train=len(task.train.labels),
