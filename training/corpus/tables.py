@@ -34,7 +34,8 @@ _UNIT: dict[type, tuple[str, ...]] = {
     ProbeRow: ("validation_score", "test_score"),
 }
 
-R = TypeVar("R", TaskRow, CandidateRow, ProbeRow)
+TableRow = TaskRow | CandidateRow | ProbeRow
+R = TypeVar("R", bound=TableRow)
 
 
 def read_table(folder: Path, kind: type[R]) -> list[R]:
@@ -89,10 +90,10 @@ def _write(folder: Path, kind: type[R], rows: Sequence[R]) -> None:
         raise StorageError(f"cannot write {folder / FILES[kind]}: {error}; make room and go on.") from error
 
 
-def _key(row: TaskRow | CandidateRow | ProbeRow) -> tuple[str, ...]:
+def _key(row: TableRow) -> tuple[str, ...]:
     return tuple(str(getattr(row, name)) for name in _KEYS[type(row)])
 
 
-def _difference(there: TaskRow | CandidateRow | ProbeRow, row: TaskRow | CandidateRow | ProbeRow) -> str:
+def _difference(there: TableRow, row: TableRow) -> str:
     names = [field.name for field in fields(row) if getattr(there, field.name) != getattr(row, field.name)]
     return ", ".join(f"{name} {getattr(there, name)!r}, not {getattr(row, name)!r}" for name in names[:3])
