@@ -27,12 +27,19 @@ def timm_tiny() -> Mapping[str, str | None]:
     return pretrained | {f"scratch:{architecture}": None for architecture in ARCHITECTURES}
 
 
-def find(name: str, root: Path = SOURCES_ROOT) -> Candidate | None:
+def architecture(name: str) -> str:
+    """The architecture of one of `timm_tiny`'s candidates, by its name."""
+    if name.startswith("scratch:"):
+        return name.removeprefix("scratch:")
+    return name.partition("/")[2].partition(".")[0]
+
+
+def find(name: str, root: Path | None = None) -> Candidate | None:
     """The candidate of this name; None if it is a source checkpoint that is not trained yet.
 
     Args:
         name: ``source/NAME``, or one name that `fms_hub.models.catalog.resolve` understands.
-        root: the source checkpoints.
+        root: of the source checkpoints; default: `SOURCES_ROOT`.
 
     Raises:
         CandidateError: nothing of this name is planned, or it names several.
@@ -42,9 +49,10 @@ def find(name: str, root: Path = SOURCES_ROOT) -> Candidate | None:
         return candidate
     if name not in timm_tiny():
         raise CandidateError(f"no source checkpoint {name!r} is planned in training.pretrain.sources.")
-    if not (root / bundle.INDEX).is_file():
+    home = root or SOURCES_ROOT
+    if not (home / bundle.INDEX).is_file():
         return None
-    return next((item for item in catalog.bundled(root) if item.name == name), None)
+    return next((item for item in catalog.bundled(home) if item.name == name), None)
 
 
 def resolve(name: str) -> Candidate:
