@@ -243,7 +243,7 @@ def test_lines_that_cannot_be_used_are_named_and_a_torn_one_is_passed_over(folde
     write_shard(folder, [row()], {})
     assert len(read_shards(folder)) == 6
     assert len(check_shards(folder)) == 2
-    with pytest.raises(ValueError, match="schema version 1"):
+    with pytest.raises(Fault, match="schema version 1"):
         Claims(folder)
 
 
@@ -356,6 +356,18 @@ def test_two_runners_share_a_folder_and_a_killed_one_gives_its_runs_back(
     corpus = read_corpus(folder)
     assert corpus.refused == ()
     assert set(corpus.rows.run) == {"good", "better", *taken[0], *taken[1]}
+    assert not list((folder / "claims").iterdir())
+
+
+def test_a_sweep_that_is_asked_to_end_writes_what_is_finished(folder: Path) -> None:
+    runner = Runner(folder, 0.5)
+    assert runner.line() == "ready"
+    runner.go()
+    assert [runner.line(), runner.line()] == ["run0", "run1"]
+    runner.process.terminate()
+    runner.finish()
+    assert runner.process.returncode == 128 + 15
+    assert set(read_shards(folder).run) == {"good", "better", "run0"}
     assert not list((folder / "claims").iterdir())
 
 

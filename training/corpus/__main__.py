@@ -12,12 +12,14 @@ from pathlib import Path
 
 import torch
 
+from fms_hub.errors import FMSHubError
 from fms_hub.models.catalog import resolve
 from fms_hub.records import Budget
 from training.corpus import candidates, small_cnn, small_net, timm_tiny
 from training.corpus.parallel import Sweep, in_processes
 from training.corpus.plan import plan
 from training.corpus.run import Settings, sweep
+from training.corpus.schema import Fault
 from training.corpus.shards import read_shards
 from training.corpus.tasks import IMAGE_SIZE, TIMM_TINY
 
@@ -50,7 +52,10 @@ def main() -> None:
     small.set_defaults(command=_small_cnn)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    trained = arguments.command(arguments)
+    try:
+        trained = arguments.command(arguments)
+    except (FMSHubError, Fault) as error:
+        parser.exit(1, f"{error}\n")
     print(f"trained {trained} runs into {arguments.out}")
 
 

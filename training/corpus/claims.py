@@ -17,6 +17,7 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from training.corpus import manifest
+from training.corpus.schema import Fault
 from training.corpus.shards import read_corpus, warn
 
 CLAIMS = "claims"
@@ -29,7 +30,7 @@ class Claims:
         folder: of the shards; made if absent.
 
     Raises:
-        ValueError: the folder has shards of an older schema, whose runs would all be trained again.
+        Fault: the folder has shards of an older schema, whose runs would all be trained again.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,7 +39,7 @@ class Claims:
         warn(corpus)
         old = next((refused for refused in corpus.refused if "schema version 1" in refused.why), None)
         if old is not None:
-            raise ValueError(f"{folder}: {old.name}: {old.why}. Sweep into another folder.")
+            raise Fault(f"{folder}: {old.name}: {old.why}. Sweep into another folder.")
         self._done = set(corpus.rows.run)
         self._listed = {entry.shard for entry in corpus.listed}
         self._mine: set[str] = set()

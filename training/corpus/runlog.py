@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from types import FrameType, TracebackType
+from typing import NoReturn, Self
 
 from fms_hub.weights.graph import WeightGraph
 from training.corpus.claims import Claims
@@ -49,7 +50,9 @@ class RunLog:
 
 
 class Sink:
-    """Writes finished runs as shards and gives back their claims; what waits is written on leaving.
+    """Writes finished runs as shards and gives back their claims.
+
+    What waits is written on leaving, also when the process is asked to end (SIGTERM, Ctrl-C).
 
     Args:
         claims: of the folder that the shards go to.
@@ -90,9 +93,15 @@ class Sink:
             self._claims.release({row.run for row in whole.rows})
 
     def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGTERM, _leave)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        signal.signal(signal.SIGTERM, self._before)
         self.flush()
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
