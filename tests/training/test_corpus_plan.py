@@ -137,8 +137,8 @@ def rows(*scores: float | None, task: str = "usps", seed: int = 0) -> list[dict[
     return [
         {
             "run": f"{task}{i}", "task": task, "candidate": f"c{i}",
-            "hyperparameters": '{"learning_rate": 0.1}', "epoch": 12, "horizon": 12, "seed": seed, "validation_score": score,
-            "status": "failed" if score is None else "ok",
+            "hyperparameters": '{"learning_rate": 0.1}', "epoch": 12, "horizon": 12, "seed": seed,
+            "validation_score": score, "status": "failed" if score is None else "ok",
         }
         for i, score in enumerate(scores)
     ]  # fmt: skip
