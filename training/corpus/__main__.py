@@ -1,8 +1,9 @@
-"""The corpus' commands; each adds runs to it until the time is up; run again to go on.
+"""The corpus' commands. Sweeps add runs to it until the time is up; run again to go on.
 
 python -m training.corpus timm-tiny: fine-tuning of the timm-tiny hub's candidates by its plan.
 python -m training.corpus run: fine-tuning of any candidates on any tasks.
 python -m training.corpus small-cnn: small networks from scratch.
+python -m training.corpus probe, collect, describe, verify: see `training.corpus.commands`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from fms_hub.errors import FMSHubError
 from fms_hub.models.catalog import resolve
 from fms_hub.records import Budget
-from training.corpus import candidates, small_cnn, small_net, timm_tiny
+from training.corpus import candidates, commands, small_cnn, small_net, timm_tiny
 from training.corpus.parallel import Sweep, in_processes
 from training.corpus.plan import plan
 from training.corpus.run import Settings, sweep
@@ -27,14 +28,14 @@ from training.corpus.tasks import IMAGE_SIZE, TIMM_TINY
 def main() -> None:
     """Parse the command line and sweep."""
     parser = argparse.ArgumentParser(prog="python -m training.corpus")
-    commands = parser.add_subparsers(required=True)
-    hub = commands.add_parser("timm-tiny", help="fine-tune the timm-tiny hub's candidates by its plan")
+    kinds = parser.add_subparsers(required=True)
+    hub = kinds.add_parser("timm-tiny", help="fine-tune the timm-tiny hub's candidates by its plan")
     _add_common(hub, runs=10_000)
     hub.add_argument("--part", choices=("cells", "best"), default="cells", help="best: after the cells")
     hub.add_argument("--workers", type=int, default=1, help="processes of one thread each")
     hub.add_argument("--device")
     hub.set_defaults(command=_timm_tiny)
-    run = commands.add_parser("run", help="fine-tune candidates round by round")
+    run = kinds.add_parser("run", help="fine-tune candidates round by round")
     _add_common(run, runs=100)
     _add_tasks(run)
     run.add_argument("--hub", default="mixed", help="name that the runs are put under")
@@ -45,18 +46,19 @@ def main() -> None:
     run.add_argument("--device")
     run.add_argument("--timed", action="store_true", help="record seconds: nothing else runs here")
     run.set_defaults(command=_run)
-    small = commands.add_parser("small-cnn", help="train small networks from scratch by plan")
+    small = kinds.add_parser("small-cnn", help="train small networks from scratch by plan")
     _add_common(small, runs=500)
     _add_tasks(small)
     small.add_argument("--raw-every", type=int, default=8, help="keep the weights of one run in this many")
     small.set_defaults(command=_small_cnn)
+    commands.add_commands(kinds)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     try:
-        trained = arguments.command(arguments)
+        status = arguments.command(arguments)
     except (FMSHubError, Fault) as error:
         parser.exit(1, f"{error}\n")
-    print(f"trained {trained} runs into {arguments.out}")
+    parser.exit(status)
 
 
 def _add_common(parser: argparse.ArgumentParser, runs: int) -> None:
@@ -86,7 +88,7 @@ def _timm_tiny(arguments: argparse.Namespace) -> int:
         timed=False,
         device=arguments.device,
     )
-    return in_processes(Sweep(planned[: arguments.runs], settings), arguments.workers)
+    return _report(in_processes(Sweep(planned[: arguments.runs], settings), arguments.workers), arguments)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -103,11 +105,11 @@ def _run(arguments: argparse.Namespace) -> int:
     names = [candidate.name for candidate in resolve(arguments.candidates.split(","))]
     horizons = [int(text) for text in arguments.horizons.split(",")]
     planned = plan(arguments.tasks.split(","), names, horizons, arguments.seed)
-    return sweep(planned, settings, arguments.runs)
+    return _report(sweep(planned, settings, arguments.runs), arguments)
 
 
 def _small_cnn(arguments: argparse.Namespace) -> int:
-    return small_cnn.sweep(
+    trained = small_cnn.sweep(
         small_net.plan(arguments.tasks.split(","), arguments.seed),
         data=arguments.data,
         out=arguments.out,
@@ -115,6 +117,12 @@ def _small_cnn(arguments: argparse.Namespace) -> int:
         seconds=_seconds(arguments),
         raw_every=arguments.raw_every,
     )
+    return _report(trained, arguments)
+
+
+def _report(trained: int, arguments: argparse.Namespace) -> int:
+    print(f"trained {trained} runs into {arguments.out}")
+    return 0
 
 
 def _seconds(arguments: argparse.Namespace) -> float:

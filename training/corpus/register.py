@@ -71,15 +71,16 @@ class Register:
         add_rows(self._folder, TaskRow, [row])
         self._known.add(name)
 
-    def candidate(self, row: CandidateRow) -> None:
+    def candidate(self, name: str) -> None:
         """Add a candidate, once.
 
         Raises:
             Fault: the table has another candidate of this name.
         """
-        if row.name not in self._known:
+        if name not in self._known:
+            row = SMALL_CNN if name == SMALL_CNN.name else candidate_row(name)
             add_rows(self._folder, CandidateRow, [row])
-            self._known.add(row.name)
+            self._known.add(name)
 
 
 def candidate_row(name: str) -> CandidateRow:

@@ -26,7 +26,7 @@ from training.corpus.candidates import find, resolve
 from training.corpus.claims import Claims
 from training.corpus.plain import plain_statistics
 from training.corpus.plan import PlannedRun
-from training.corpus.register import Register, candidate_row
+from training.corpus.register import Register
 from training.corpus.runlog import RunLog, Sink
 from training.corpus.shards import Row
 from training.corpus.tasks import metric, read_task
@@ -122,7 +122,7 @@ def _register(register: Register, run: PlannedRun, trainer: Trainer, settings: S
         image_size=settings.image_size,
         metric=trainer.metric,
     )
-    register.candidate(candidate_row(run.candidate))
+    register.candidate(run.candidate)
 
 
 def _next(waiting: list[PlannedRun]) -> PlannedRun | None:

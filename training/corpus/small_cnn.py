@@ -23,10 +23,10 @@ from fms_hub.weights.structure import Structure
 from fms_hub.weights.trace import trace
 from training.corpus.claims import Claims
 from training.corpus.plan import PlannedRun
-from training.corpus.register import SMALL_CNN, Register
+from training.corpus.register import Register
 from training.corpus.runlog import RunLog, Sink
 from training.corpus.shards import Row
-from training.corpus.small_net import PIXELS, SmallCNN, initialise
+from training.corpus.small_net import CANDIDATE, PIXELS, SmallCNN, initialise
 from training.data import read_npz
 
 HUB = "small-cnn"
@@ -78,19 +78,28 @@ def sweep(
     trained = 0
     with Claims(out) as claims, Sink(claims, RUNS_PER_SHARD) as sink:
         register = Register(out, HUB)
-        register.candidate(SMALL_CNN)
+        register.candidate(CANDIDATE)
         for run in islice(planned, runs):
             if time.monotonic() > deadline:
                 break
             if not claims.take(run.id):
                 continue
             if run.task not in tasks:
-                task = read_npz(data / f"{run.task}.npz", limit=_TRAIN)
-                register.task(run.task, task, data, images=_TRAIN, image_size=PIXELS, metric="accuracy")
-                tasks[run.task] = GreyTask.of(task)
+                tasks[run.task] = read_small_task(data, run.task, register)
             sink.add(train_run(run, tasks[run.task], keep_raw=int(run.id, 16) % raw_every == 0))
             trained += 1
     return trained
+
+
+def read_small_task(data: Path, name: str, register: Register) -> GreyTask:
+    """Read a task as the networks see it, and put it into the table of tasks.
+
+    Raises:
+        Fault: the table has it with other images.
+    """
+    task = read_npz(data / f"{name}.npz", limit=_TRAIN)
+    register.task(name, task, data, images=_TRAIN, image_size=PIXELS, metric="accuracy")
+    return GreyTask.of(task)
 
 
 def train_run(run: PlannedRun, task: GreyTask, *, keep_raw: bool) -> RunLog:
