@@ -1,6 +1,7 @@
 """What the user names (ids, patterns, folders, modules) becomes a list of pinned Candidates.
 
-timm is imported only when a name has to be looked up in its registry.
+timm is imported only when a name has to be looked up in its registry, huggingface_hub only when one is
+on the Hub.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from pathlib import Path
 from torch import nn
 
 from fms_hub.errors import CandidateError, HubError
-from fms_hub.hub import client
 from fms_hub.models import bundle, folder, own_module, remote
 from fms_hub.records import Candidate
 
@@ -176,12 +176,16 @@ def _pin_timm(name: str, architecture: str, repo: str | None) -> Candidate:
             f"timm has the weights of {name!r} only as a pickled file outside the Hub, which is never opened "
             "(unpickling runs code). Choose another tag, or convert it and name the folder as local-dir:PATH."
         )
+    from fms_hub.hub import client
+
     commit = client.resolve_revision(repo)
     return Candidate(f"timm/{name}", "timm", architecture, repo, commit, commit)
 
 
 def _from_hub(text: str) -> Candidate:
     repo, _, revision = text.partition("@")
+    from fms_hub.hub import client
+
     try:
         commit = client.resolve_revision(repo, revision or None)
         config = remote.fetch_config(repo, commit)

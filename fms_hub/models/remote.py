@@ -1,11 +1,13 @@
-"""Checkpoints on the Hugging Face Hub, brought to this disk at a pinned commit."""
+"""Checkpoints on the Hugging Face Hub, brought to this disk at a pinned commit.
+
+huggingface_hub is imported only when something is fetched, so that local checkpoints do without it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from fms_hub.errors import CandidateError
-from fms_hub.hub import client
 from fms_hub.models import folder
 
 
@@ -16,6 +18,8 @@ def fetch_config(repo: str, commit: str) -> Path:
         CandidateError: the repository has none.
         HubError: it could not be fetched.
     """
+    from fms_hub.hub import client
+
     path = client.find(repo, commit, folder.CONFIG)
     if path is None:
         raise CandidateError(
@@ -31,6 +35,8 @@ def fetch_weights(repo: str, commit: str) -> tuple[Path, ...]:
         CandidateError: it has only weights in other formats.
         HubError: a file could not be fetched.
     """
+    from fms_hub.hub import client
+
     whole = client.find(repo, commit, folder.WEIGHTS)
     if whole is not None:
         return (whole,)
@@ -59,6 +65,8 @@ def fetch_description(repo: str, commit: str) -> Path:
     Raises:
         CandidateError, HubError: as in `fetch_config`.
     """
+    from fms_hub.hub import client
+
     config = fetch_config(repo, commit)
     client.find(repo, commit, folder.PREPROCESSOR)
     return config.parent

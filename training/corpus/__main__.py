@@ -3,6 +3,7 @@
 python -m training.corpus timm-tiny: fine-tuning of the timm-tiny hub's candidates by its plan.
 python -m training.corpus run: fine-tuning of any candidates on any tasks.
 python -m training.corpus small-cnn: small networks from scratch.
+python -m training.corpus pack: see `training.corpus.transfer`.
 python -m training.corpus probe, collect, describe, verify: see `training.corpus.commands`.
 """
 
@@ -16,13 +17,14 @@ import torch
 from fms_hub.errors import FMSHubError
 from fms_hub.models.catalog import resolve
 from fms_hub.records import Budget
-from training.corpus import candidates, commands, small_cnn, small_net, timm_tiny
+from training.corpus import candidates, commands, small_cnn, small_net, timm_tiny, transfer
+from training.corpus.packed import read_pack
 from training.corpus.parallel import Sweep, in_processes
 from training.corpus.plan import plan
 from training.corpus.run import Settings, sweep
 from training.corpus.schema import Fault
 from training.corpus.shards import read_shards
-from training.corpus.tasks import IMAGE_SIZE, TIMM_TINY
+from training.corpus.tasks import IMAGE_SIZE, TIMM_TINY, names
 
 
 def main() -> None:
@@ -52,6 +54,7 @@ def main() -> None:
     small.add_argument("--raw-every", type=int, default=8, help="keep the weights of one run in this many")
     small.set_defaults(command=_small_cnn)
     commands.add_commands(kinds)
+    transfer.add_commands(kinds)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     try:
@@ -62,7 +65,9 @@ def main() -> None:
 
 
 def _add_common(parser: argparse.ArgumentParser, runs: int) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="folder of the dataset .npz files")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of the dataset .npz files, or a pack"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
     parser.add_argument("--runs", type=int, default=runs, help="how many runs the sweep has in all")
     parser.add_argument("--time-limit", default="30m")
@@ -76,6 +81,8 @@ def _add_tasks(parser: argparse.ArgumentParser) -> None:
 def _timm_tiny(arguments: argparse.Namespace) -> int:
     if arguments.part == "best":
         planned = timm_tiny.best(read_shards(arguments.out), arguments.seed)
+    elif arguments.data.is_file():
+        planned = read_pack(arguments.data).plan()
     else:
         planned = timm_tiny.timm_tiny(TIMM_TINY, candidates.timm_tiny(), arguments.seed)
     settings = Settings(
@@ -102,15 +109,15 @@ def _run(arguments: argparse.Namespace) -> int:
         timed=arguments.timed,
         device=arguments.device,
     )
-    names = [candidate.name for candidate in resolve(arguments.candidates.split(","))]
+    chosen = [candidate.name for candidate in resolve(arguments.candidates.split(","))]
     horizons = [int(text) for text in arguments.horizons.split(",")]
-    planned = plan(arguments.tasks.split(","), names, horizons, arguments.seed)
+    planned = plan(names(arguments.data, arguments.tasks.split(",")), chosen, horizons, arguments.seed)
     return _report(sweep(planned, settings, arguments.runs), arguments)
 
 
 def _small_cnn(arguments: argparse.Namespace) -> int:
     trained = small_cnn.sweep(
-        small_net.plan(arguments.tasks.split(","), arguments.seed),
+        small_net.plan(names(arguments.data, arguments.tasks.split(",")), arguments.seed),
         data=arguments.data,
         out=arguments.out,
         runs=arguments.runs,

@@ -45,7 +45,7 @@ def plan(
     The first round takes the default configuration, the others draw uniformly. A longer sweep
     begins with a shorter one's runs.
     """
-    from fms_hub.search.space import Space
+    from fms_hub.search.space import Space  # small-cnn sweeps do without ConfigSpace
 
     space = Space()
     round_number = 0

@@ -13,8 +13,7 @@ from training.corpus.candidates import SOURCES_ROOT, resolve, timm_tiny
 from training.corpus.schema import CandidateRow, TaskRow
 from training.corpus.splits import read_splits
 from training.corpus.tables import add_rows
-from training.corpus.tasks import dataset
-from training.data import read_provenance
+from training.corpus.tasks import dataset, limit, provenance
 
 SMALL_CNN = CandidateRow(
     "small-cnn", "SmallCNN", "small_net", "random", 0, None, None, "Apache-2.0 (no data)", False
@@ -51,13 +50,13 @@ class Register:
         """
         if name in self._known:
             return
-        origin = read_provenance(data / f"{dataset(name)}.npz")
+        origin = provenance(data, name)
         row = TaskRow(
             hub=self._hub,
             name=name,
             group=read_splits().group.get(dataset(name), dataset(name)),
             classes=len(task.info.classes),
-            images=images,
+            images=limit(data, images),
             train=len(task.train.labels),
             validation=len(task.validation.labels),
             test=len(task.test.labels),

@@ -27,7 +27,7 @@ from training.corpus.register import Register
 from training.corpus.runlog import RunLog, Sink
 from training.corpus.shards import Row
 from training.corpus.small_net import CANDIDATE, PIXELS, SmallCNN, initialise
-from training.data import read_npz
+from training.corpus.tasks import read_task
 
 HUB = "small-cnn"
 SKETCHED = (0, 1, 2, 4, 8)
@@ -67,7 +67,7 @@ def sweep(
 
     Args:
         planned: see `training.corpus.small_net.plan`.
-        data: folder of the dataset files.
+        data: folder of the dataset files, or a pack.
         out: folder of the shards.
         runs: of the whole sweep, those trained before included.
         seconds: time limit.
@@ -97,7 +97,7 @@ def read_small_task(data: Path, name: str, register: Register) -> GreyTask:
     Raises:
         Fault: the table has it with other images.
     """
-    task = read_npz(data / f"{name}.npz", limit=_TRAIN)
+    task = read_task(data, name, _TRAIN)
     register.task(name, task, data, images=_TRAIN, image_size=PIXELS, metric="accuracy")
     return GreyTask.of(task)
 

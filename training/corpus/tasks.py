@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fms_hub.errors import TaskError
 from fms_hub.tasks.images import ArrayImages
 from fms_hub.tasks.task import Split, Task, task_from_arrays
-from training.data import read_npz, stratified_subset
+from training.corpus.packed import read_pack
+from training.data import Provenance, read_npz, read_provenance, stratified_subset
 
 IMAGE_SIZE = 32
 """Pixels at which all candidates of the timm-tiny hub train."""
@@ -36,6 +39,8 @@ TIMM_TINY = (
     "cmater_devanagari",
 )
 """Tasks of the timm-tiny hub, ``DATASET`` or ``DATASET:DOMAIN``."""
+SMALL_CNN = ("cifar10", "gtsrb", "mnist", "smiles", "cmater_bangla", "flowers5")
+"""Tasks of the small-cnn hub."""
 
 _BALANCED = ("pneumoniamnist",)
 """Datasets of unequal classes, where accuracy would reward guessing."""
@@ -43,7 +48,32 @@ _BALANCED = ("pneumoniamnist",)
 
 def dataset(task: str) -> str:
     """The dataset that a task's images are from."""
-    return task.partition(":")[0]
+    return task.partition("@")[0].partition(":")[0]
+
+
+def names(data: Path, tasks: Sequence[str]) -> list[str]:
+    """What tasks are called where they are read from: from a pack ``NAME@DIGEST``, else as they are.
+
+    Raises:
+        TaskError: the pack has no such task.
+    """
+    return [read_pack(data).name(task) for task in tasks] if data.is_file() else list(tasks)
+
+
+def limit(data: Path, images: int | None) -> int | None:
+    """The number of images that `read_task` goes by: none for a pack, which has been cut already."""
+    return None if data.is_file() else images
+
+
+def provenance(data: Path, name: str) -> Provenance:
+    """Where a task's images come from.
+
+    Raises:
+        TaskError: as `read_task`.
+    """
+    if data.is_file():
+        return read_pack(data).provenance(name)
+    return read_provenance(data / f"{dataset(name)}.npz")
 
 
 def metric(task: str) -> str:
@@ -55,15 +85,19 @@ def read_task(data: Path, name: str, images: int | None) -> Task:
     """Read a task.
 
     Args:
-        data: folder of the dataset files.
-        name: of the task.
+        data: folder of the dataset files, or a pack.
+        name: of the task; in a pack with ``@`` and its digest.
         images: most training images, validation included, and all of the test split; None gives the
             splits of the timm-tiny hub: stratified subsets of `EPOCH_IMAGES`, `VALIDATION_IMAGES` and
-            `TEST_IMAGES`, or all there are.
+            `TEST_IMAGES`, or all there are. A pack has these splits, whatever is asked for.
 
     Raises:
-        TaskError: as `training.data.read_npz`.
+        TaskError: as `training.data.read_npz`; a task of another pack.
     """
+    if data.is_file():
+        return read_pack(data).task(name)
+    if "@" in name:
+        raise TaskError(f"{name!r} is a task of a pack, and {data} is none. Name the pack.")
     _, _, domain = name.partition(":")
     path = data / f"{dataset(name)}.npz"
     if images is not None:

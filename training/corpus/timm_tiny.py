@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from fms_hub.search.space import Space
+from fms_hub.records import Value
 from training.corpus.plan import PlannedRun
 from training.corpus.splits import read_splits
 from training.corpus.tasks import dataset
@@ -96,7 +96,9 @@ def best(rows: pd.DataFrame, seed: int) -> list[PlannedRun]:
     return [replace(run, seed=seed + more) for more in range(1, BEST_SEEDS + 1) for run in planned]
 
 
-def _configurations(cell: Cell, seed: int) -> list[Mapping[str, object]]:
+def _configurations(cell: Cell, seed: int) -> list[dict[str, Value]]:
+    from fms_hub.search.space import Space  # where a pack has the plan, ConfigSpace is not needed
+
     space = Space()
     return [space.default(), *space.sample(cell.runs - 1, _number(seed, cell.task, cell.candidate) % 2**31)]
 
