@@ -20,6 +20,7 @@ from datasets import load_dataset
 from fms_hub.tasks.dataset import digits
 from fms_hub.weights.describe import describe
 from fms_hub.weights.graph import WeightGraph
+from fms_hub.weights.sketch import SKETCH_VERSION
 from training.corpus import manifest, sketches
 from training.corpus.claims import Claims
 from training.corpus.manifest import Entry
@@ -52,7 +53,7 @@ def forge(folder: Path, table: pa.Table, sketched: pa.Table | None = None, **cha
             pq.write_table(content, folder / name)
             files[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     runs = tuple(dict.fromkeys(table["run"].to_pylist())) if "run" in table.column_names else ("a",)
-    entry = Entry(2, "shard-forged", runs, table.num_rows, "float16", files)
+    entry = Entry(2, "shard-forged", runs, table.num_rows, "float16", SKETCH_VERSION, files)
     manifest.append(folder, replace(entry, **changes))
     return "shard-forged"
 
@@ -198,16 +199,16 @@ def test_a_sketch_without_its_structure_is_refused(folder: Path, graph: WeightGr
     assert "structures/ffffffffffffffff.json.gz" in check_shards(folder)[0].why
 
 
-@pytest.mark.parametrize("kind", ["byte", "absent", "version", "rows", "path", "payload"])
+@pytest.mark.parametrize("kind", ["byte", "absent", "version", "rows", "path", "payload", "sketch_version"])
 def test_a_damaged_shard_is_refused_by_name(folder: Path, graph: WeightGraph, kind: str) -> None:
     good = to_table([row()], Row)
     if kind in ("byte", "absent"):
         shard = write_shard(folder, [row()], {})
         shard.write_bytes(shard.read_bytes()[:-1] + b"?") if kind == "byte" else shard.unlink()
         name = shard.stem
-    elif kind == "payload":
+    elif kind in ("payload", "sketch_version"):
         payload = sketch_table(graph, sketches.encode(graph.sketch.astype(np.float32)))
-        name = forge(folder, to_table([row(sketch="a/1")], Row), payload, payload="int4")
+        name = forge(folder, to_table([row(sketch="a/1")], Row), payload, **{kind: 99})
     else:
         changes = {"version": {"schema_version": 3}, "rows": {"rows": 2}, "path": {"files": {"../x": ""}}}
         name = forge(folder, good, **changes[kind])

@@ -2,6 +2,9 @@
 
 python -m training.corpus describe: what is there, and what is missing.
 python -m training.corpus collect: the runs of several folders in few large shards.
+python -m training.corpus verify: a random sample of runs, trained again and compared.
+python -m training.corpus probe: linear probes of the candidates, which runs are compared with.
+python -m training.corpus digits: a dataset file without a download.
 """
 
 from __future__ import annotations
@@ -9,9 +12,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fms_hub.records import Budget
 from training.corpus.collect import Kept, collect
 from training.corpus.describe import describe, write_picture
+from training.corpus.digits import write_digits
 from training.corpus.holdings import DATA
+from training.corpus.probe import probe_all
+from training.corpus.targets import TINY
+from training.corpus.verify import verify
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,6 +39,20 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     collected.add_argument("--raw-epochs", help="keep weights only after these epochs and the last, e.g. 1,4")
     collected.add_argument("--no-plain", action="store_true", help="leave plain statistics out")
     collected.set_defaults(command=_collect)
+    verified = commands.add_parser("verify", help="train a random sample of runs again and compare")
+    verified.add_argument("folder", type=Path)
+    verified.add_argument("--data", type=Path, required=True, help="folder of the dataset .npz files")
+    verified.add_argument("--runs", type=int, default=3)
+    verified.add_argument("--seed", type=int, default=0, help="of the sample")
+    verified.set_defaults(command=_verify)
+    probed = commands.add_parser("probe", help="fit linear probes for the runs to be compared with")
+    probed.add_argument("folder", type=Path, nargs="?", default=DATA / TINY)
+    probed.add_argument("--data", type=Path, required=True, help="folder of the dataset .npz files")
+    probed.add_argument("--time-limit", default="30m")
+    probed.set_defaults(command=_probe)
+    digits = commands.add_parser("digits", help="write scikit-learn's digits as a dataset file")
+    digits.add_argument("--data", type=Path, required=True, help="folder that digits.npz goes to")
+    digits.set_defaults(command=_digits)
 
 
 def _describe(arguments: argparse.Namespace) -> int:
@@ -46,4 +68,28 @@ def _collect(arguments: argparse.Namespace) -> int:
     kept = Kept(arguments.raw_every, epochs, plain=not arguments.no_plain)
     runs = collect(arguments.folders, arguments.out, kept, arguments.data)
     print(f"{runs} runs in {arguments.out}")
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    agree = True
+    for found in verify(arguments.folder, arguments.data, arguments.runs, arguments.seed):
+        verdict = "agrees" if found.agrees else "DIFFERS"
+        print(
+            f"{found.run} {found.task} {found.candidate}: {found.scores} scores, largest difference "
+            f"{found.largest:.4f}, allowed {found.allowed:.4f}: {verdict}",
+            flush=True,
+        )
+        agree = agree and found.agrees
+    return 0 if agree else 1
+
+
+def _probe(arguments: argparse.Namespace) -> int:
+    done = probe_all(arguments.folder, arguments.data, Budget.parse(arguments.time_limit).seconds or 0.0)
+    print(f"{done} linear probes into {arguments.folder}")
+    return 0
+
+
+def _digits(arguments: argparse.Namespace) -> int:
+    print(write_digits(arguments.data))
     return 0

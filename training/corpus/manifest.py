@@ -28,6 +28,7 @@ class Entry:
         runs: ids of its runs.
         rows: number of its rows.
         payload: how its sketches are written, see `training.corpus.sketches`.
+        sketch_version: `fms_hub.weights.sketch.SKETCH_VERSION` of the sketches.
         files: sha256 by file name.
     """
 
@@ -36,6 +37,7 @@ class Entry:
     runs: tuple[str, ...]
     rows: int
     payload: str
+    sketch_version: int
     files: Mapping[str, str]
 
 

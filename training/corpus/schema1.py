@@ -7,14 +7,14 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+import torch
 from safetensors.numpy import load_file
+from torch import Tensor
 
-from fms_hub.weights.graph import COLUMNS, STRUCTURAL, WeightGraph
-from fms_hub.weights.structure import Structure
-from fms_hub.weights.trace import trace
+from fms_hub.weights.describe import describe
+from fms_hub.weights.graph import WeightGraph
+from training.corpus import manifest
 from training.corpus.manifest import MANIFEST
 from training.corpus.register import Register
 from training.corpus.schema import Fault
@@ -24,18 +24,19 @@ from training.corpus.small_net import CANDIDATE, PIXELS, SmallCNN
 
 
 def is_of_version_1(folder: Path) -> bool:
-    """Whether the folder's first shard is."""
-    path = folder / MANIFEST
-    return path.exists() and json.loads(path.read_text().split("\n")[0]).get("schema_version") == 1
+    """Whether any of the folder's shards is."""
+    return any("schema version 1" in refused.why for refused in manifest.read(folder)[1])
 
 
 def read_small_cnn(folder: Path) -> tuple[pd.DataFrame, Mapping[str, WeightGraph], Tensors]:
-    """Rows with today's columns, weight graphs and raw weights.
+    """Rows with today's columns, weight graphs made anew of raw weights, and these.
+
+    A checkpoint whose weights were not kept has no sketch any more.
 
     Raises:
         Fault: a file is not what the manifest says, or the runs are of another hub.
     """
-    frames, sketches, raw = [], Tensors(), Tensors()
+    frames, raw = [], Tensors()
     for line in (folder / MANIFEST).read_text().splitlines():
         for name, digest in json.loads(line)["files"].items():
             path = folder / name
@@ -43,17 +44,15 @@ def read_small_cnn(folder: Path) -> tuple[pd.DataFrame, Mapping[str, WeightGraph
                 raise Fault(f"{path} is not what the manifest says")
             if name.endswith(".parquet"):
                 frames.append(pd.read_parquet(path))
-            elif name.endswith(".sketches.safetensors"):
-                sketches |= load_file(path)
             elif name.endswith(".raw.safetensors"):
                 raw |= load_file(path)
     rows = pd.concat(frames, ignore_index=True)
     if not (rows.candidate == CANDIDATE).all():
         raise Fault(f"{folder}: only small-cnn runs of schema version 1 can be collected")
     rows.insert(1, "hub", HUB)
-    structures: dict[int, Structure] = {}
-    graphs = {key: _graph(table, structures) for key, table in sketches.items()}
-    return rows, graphs, raw
+    graphs = _graphs(rows, raw)
+    lacking = ~rows.sketch.isin(set(graphs))
+    return rows.assign(sketch=rows.sketch.mask(lacking)), graphs, raw
 
 
 def register(folder: Path, out: Path, data: Path | None) -> None:
@@ -64,18 +63,27 @@ def register(folder: Path, out: Path, data: Path | None) -> None:
     """
     if data is None:
         raise Fault(f"{folder} is of schema version 1; name the folder of the dataset files with --data")
-    rows, _, _ = read_small_cnn(folder)
+    lines = (folder / MANIFEST).read_text().splitlines()
+    names = [name for line in lines for name in json.loads(line)["files"] if name.endswith(".parquet")]
+    tasks = {task for name in names for task in pd.read_parquet(folder / name, columns=["task"]).task}
     tables = Register(out, HUB)
     tables.candidate(CANDIDATE)
-    for name in sorted(rows.task.unique()):
+    for name in sorted(tasks):
         read_small_task(data, name, tables)
 
 
-def _graph(
-    table: np.ndarray[tuple[int, int], np.dtype[np.float16]], known: dict[int, Structure]
-) -> WeightGraph:
-    head = np.flatnonzero(table[:, COLUMNS.index("kind_linear")])[-1]
-    classes = round(float(np.expm1(np.float64(table[head, COLUMNS.index("log_fan_out")]))))
-    if classes not in known:
-        known[classes] = trace(SmallCNN(classes), (1, PIXELS, PIXELS))
-    return WeightGraph.of(known[classes], table.astype(np.float32)[:, len(STRUCTURAL) :])
+def _graphs(rows: pd.DataFrame, raw: Tensors) -> dict[str, WeightGraph]:
+    """Weight graphs of today's version, of the weights that were kept."""
+    states: dict[str, dict[str, Tensor]] = {}
+    for key, value in raw.items():
+        run, epoch, name = key.split("/", 2)
+        states.setdefault(f"{run}/{epoch}", {})[name] = torch.from_numpy(value).float()
+    activations = {
+        run: json.loads(text)["activation"] for run, text in zip(rows.run, rows.hyperparameters, strict=True)
+    }
+    graphs = {}
+    for key, state in states.items():
+        net = SmallCNN(len(state["head.bias"]), activations[key.split("/")[0]])
+        net.load_state_dict(state)
+        graphs[key] = describe(net.eval(), (1, PIXELS, PIXELS))
+    return graphs

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save
 
 from fms_hub.errors import StorageError
 from fms_hub.weights.graph import WeightGraph
+from fms_hub.weights.sketch import SKETCH_VERSION
 from training.corpus import manifest, sketches
 from training.corpus.card import write_card
 from training.corpus.faults import check_runs
@@ -151,7 +152,7 @@ def write_shard(
             files[f"{shard}.{kind}.safetensors"] = save(dict(tensors))
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     runs = tuple(str(run) for run in frame.run.unique())
-    entry = Entry(SCHEMA_VERSION, shard, runs, len(rows), sketches.PAYLOAD, digests)
+    entry = Entry(SCHEMA_VERSION, shard, runs, len(rows), sketches.PAYLOAD, SKETCH_VERSION, digests)
     try:
         with manifest.locked(folder):
             _write(folder, files, graphs)
@@ -219,6 +220,8 @@ def _read(folder: Path, entry: Entry, known: Mapping[str, str], graphs: Graphs) 
         raise Fault(f"run {twice} is in {known[twice]} already")
     beside = f"{entry.shard}.sketches.parquet"
     table = _table(folder / beside) if beside in entry.files else sketches.SCHEMA.empty_table()
+    if table.num_rows and entry.sketch_version != SKETCH_VERSION:
+        raise Fault(f"sketches of version {entry.sketch_version}, expected {SKETCH_VERSION}")
     _check_keys(frame, dict.fromkeys(f"{row['run']}/{row['epoch']}" for row in _keys(table)))
     graphs.add(table, entry.payload)
     return frame

@@ -89,10 +89,11 @@ def _of_tiny(holdings: Holdings) -> Iterator[str]:
     yield from _fewer(f"{TINY}: pretraining sources", len(sources), SOURCES)
     yield from _fewer(f"{TINY}: checkpoints", runs.candidate.nunique(), CHECKPOINTS)
     yield from _fewer(f"{TINY}: horizons", runs.horizon.nunique(), HORIZONS)
-    cells = runs.groupby(["task", "candidate"]).size()
+    once = runs.assign(key=configurations(runs)).drop_duplicates("key") if len(runs) else runs
+    cells = once.groupby(["task", "candidate"]).size()
     share = float((cells >= CELL_RUNS).mean()) if len(cells) else 0.0
     if share < CELL_SHARE:
-        yield f"{TINY}: {share:.0%} of the cells have {CELL_RUNS} runs, {CELL_SHARE:.0%} wanted"
+        yield f"{TINY}: {share:.0%} of the cells have {CELL_RUNS} configurations, {CELL_SHARE:.0%} wanted"
     yield from _best_repeated(runs)
     yield from _leaks(holdings, runs)
     small = {t.name for t in holdings.tasks if t.hub == TINY and (t.image_size or PIXELS) < PIXELS}
