@@ -24,6 +24,7 @@ from fms_hub.weights.sketch import SKETCH_VERSION
 from training.corpus import manifest, sketches
 from training.corpus.claims import Claims
 from training.corpus.manifest import Entry
+from training.corpus.runlog import RunLog, Sink
 from training.corpus.schema import META_FEATURES, CandidateRow, Fault, Row, TaskRow, to_table
 from training.corpus.shards import check_shards, read_corpus, read_graphs, read_shards, write_shard
 from training.corpus.small_net import PIXELS, SmallCNN
@@ -372,6 +373,38 @@ def test_a_sweep_that_is_asked_to_end_writes_what_is_finished(folder: Path) -> N
     assert not list((folder / "claims").iterdir())
 
 
+def test_a_sweep_that_is_killed_loses_the_run_under_way_alone(folder: Path) -> None:
+    runner = Runner(folder, 0.5)
+    assert runner.line() == "ready"
+    runner.go()
+    assert [runner.line(), runner.line()] == ["run0", "run1"]
+    with Claims(folder) as other:
+        runner.kill()
+        assert not other.take("run0")
+        assert other.take("run1")
+    assert set(read_shards(folder).run) == {"good", "better"}
+    with Claims(folder) as claims, Sink(claims, runs=3):
+        assert set(read_shards(folder).run) == {"good", "better", "run0"}
+        assert not claims.take("run0")
+    assert not list((folder / "claims").iterdir())
+
+
+def test_a_journal_whose_runs_were_written_is_not_written_again(folder: Path, graph: WeightGraph) -> None:
+    left = folder / "claims" / "1-dead"
+    sketched = replace(row(run="late"), sketch="late/1")
+    RunLog([row(run="good")]).write(left)
+    RunLog([sketched], {"late/1": graph}, {"late/1/w": np.ones(2, np.float16)}).write(left)
+    (folder / "claims" / "1-dead.lock").touch()
+    with Claims(folder) as claims, Sink(claims, runs=3):
+        pass
+    corpus = read_corpus(folder)
+    assert corpus.refused == ()
+    assert corpus.rows.run.value_counts().to_dict() == {"good": 2, "better": 3, "late": 1}
+    assert set(corpus.graphs) == {"good/2", "late/1"}
+    assert set(corpus.tensors("raw")) == {"good/2/w", "late/1/w"}
+    assert not left.exists()
+
+
 def test_a_run_that_another_has_written_meanwhile_is_not_taken(folder: Path) -> None:
     with Claims(folder) as claims:
         assert not claims.take("good")
@@ -380,8 +413,6 @@ def test_a_run_that_another_has_written_meanwhile_is_not_taken(folder: Path) -> 
 
 
 def test_a_sink_writes_when_it_has_enough_and_when_time_is_up(tmp_path: Path) -> None:
-    from training.corpus.runlog import RunLog, Sink
-
     with Claims(tmp_path) as claims, Sink(claims, runs=2, seconds=0.2) as sink:
         for i in range(3):
             sink.add(RunLog([row(run=f"run{i}")]))

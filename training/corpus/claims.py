@@ -2,14 +2,16 @@
 
 Every sweeping process keeps ``claims/OWNER.runs``, the ids of the runs it is at, one a line, and holds the
 lock ``claims/OWNER.lock`` as long as it lives: the system lets go of the lock of a killed process, and
-with it of its claims.
+with it of its claims. Finished runs that wait for their shard lie in the journal ``claims/OWNER``, a
+folder of shards itself; who comes next takes over the journals of the dead.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,6 +49,11 @@ class Claims:
         self._owner = folder / CLAIMS / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._alive = FileLock(self._owner.with_suffix(".lock"))
 
+    @property
+    def journal(self) -> Path:
+        """Folder for the finished runs that wait for their shard."""
+        return self._owner
+
     def take(self, run: str) -> bool:
         """Claim a run; False if a shard has it, or another living process is at it."""
         if run in self._done:
@@ -82,16 +89,37 @@ class Claims:
             except Timeout:
                 claimed |= set(path.read_text().split())
                 continue
-            path.unlink(missing_ok=True)  # its owner died
+            journal = path.with_suffix("")  # its owner died; what is in its journal is not trained again
+            if journal.exists():
+                claimed |= {run for entry in manifest.read(journal)[0] for run in entry.runs}
+            else:
+                path.unlink(missing_ok=True)
+                path.with_suffix(".lock").unlink(missing_ok=True)
             lock.release()
-            path.with_suffix(".lock").unlink(missing_ok=True)
         return claimed
+
+    def orphans(self) -> Iterator[Path]:
+        """Journals of dead processes, one after the other; each is removed after it was looked at."""
+        for path in sorted((self.folder / CLAIMS).glob("*.lock")):
+            lock = FileLock(path)
+            try:
+                with manifest.locked(self.folder):
+                    lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            if path.with_suffix("").exists():
+                yield path.with_suffix("")
+                shutil.rmtree(path.with_suffix(""))
+            path.with_suffix(".runs").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            lock.release()
 
     def _write(self) -> None:
         self._owner.with_suffix(".runs").write_text("".join(f"{run}\n" for run in sorted(self._mine)))
 
     def __enter__(self) -> Self:
-        self._alive.acquire()
+        with manifest.locked(self.folder):  # nobody takes the lock of a process that is just coming
+            self._alive.acquire()
         return self
 
     def __exit__(

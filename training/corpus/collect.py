@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,8 @@ import pandas as pd
 
 from fms_hub.weights.graph import WeightGraph
 from training.corpus import schema1
-from training.corpus.runlog import RunLog
-from training.corpus.schema import CandidateRow, ProbeRow, Row, TaskRow
+from training.corpus.runlog import RunLog, rows_of
+from training.corpus.schema import CandidateRow, ProbeRow, TaskRow
 from training.corpus.shards import Tensors, read_corpus, warn
 from training.corpus.tables import add_rows, read_table
 
@@ -101,10 +101,3 @@ def _copied(gathered: Gathered, runs: Sequence[str], kept: Kept) -> RunLog:
         raw=raw,
         plain=plain if kept.plain else {},
     )
-
-
-def rows_of(frame: pd.DataFrame) -> Iterator[Row]:
-    """The rows that a frame was read from; NaN is null again."""
-    objects = frame.astype(object).where(frame.notna(), None)
-    for record in objects.to_dict("records"):
-        yield Row(**{str(name): value for name, value in record.items()})

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
+import pandas as pd
+
 from fms_hub.weights.graph import WeightGraph
 from training.corpus.claims import Claims
-from training.corpus.shards import Row, Tensors, write_shard
+from training.corpus.shards import Row, Tensors, read_corpus, write_shard
 
 SECONDS_PER_SHARD = 180.0
-"""A finished run waits at most about so long for its shard; a killed sweep loses no more."""
+"""A finished run waits about so long for its shard at most."""
 
 
 @dataclass
@@ -52,7 +56,9 @@ class RunLog:
 class Sink:
     """Writes finished runs as shards and gives back their claims.
 
-    What waits is written on leaving, also when the process is asked to end (SIGTERM, Ctrl-C).
+    What waits is written on leaving, also when the process is asked to end (SIGTERM, Ctrl-C). Meanwhile it
+    lies in a journal, so that a process that is killed outright loses the run under way alone; the next
+    sink writes what a dead process left.
 
     Args:
         claims: of the folder that the shards go to.
@@ -73,6 +79,7 @@ class Sink:
         Raises:
             StorageError: the disk is full; what waited is lost, all shards before are kept.
         """
+        log.write(self._claims.journal)
         self._waiting.append(log)
         if len(self._waiting) >= self._runs or time.monotonic() - self._written >= self._seconds:
             self.flush()
@@ -90,9 +97,14 @@ class Sink:
             for log in waiting:
                 whole.add(log)
             whole.write(self._claims.folder)
+            shutil.rmtree(self._claims.journal)
             self._claims.release({row.run for row in whole.rows})
 
     def __enter__(self) -> Self:
+        for journal in self._claims.orphans():
+            log = unwritten(journal, self._claims.folder)
+            if log.rows:
+                log.write(self._claims.folder)
         self._before = signal.signal(signal.SIGTERM, _leave)
         return self
 
@@ -101,6 +113,27 @@ class Sink:
     ) -> None:
         signal.signal(signal.SIGTERM, self._before)
         self.flush()
+
+
+def unwritten(journal: Path, folder: Path) -> RunLog:
+    """The runs of a journal that the folder does not have."""
+    left = read_corpus(journal)
+    rows = left.rows[~left.rows.run.isin(set(read_corpus(folder).rows.run))]
+    runs = set(rows.run)
+    raw, plain = left.tensors("raw"), left.tensors("plain")
+    return RunLog(
+        rows=list(rows_of(rows)),
+        graphs={key: left.graphs[key] for key in rows.sketch.dropna()},
+        raw={key: value for key, value in raw.items() if key.split("/")[0] in runs},
+        plain={key: value for key, value in plain.items() if key.split("/")[0] in runs},
+    )
+
+
+def rows_of(frame: pd.DataFrame) -> Iterator[Row]:
+    """The rows that a frame was read from; NaN is null again."""
+    objects = frame.astype(object).where(frame.notna(), None)
+    for record in objects.to_dict("records"):
+        yield Row(**{str(name): value for name, value in record.items()})
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

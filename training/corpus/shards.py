@@ -186,7 +186,7 @@ def _write(folder: Path, files: Mapping[str, bytes], graphs: Mapping[str, Weight
 def _lost(folder: Path, runs: int, error: OSError) -> str:
     kept = manifest.read(folder)[0]
     return (
-        f"cannot write {runs} runs to {folder}: {error.strerror or error}. They are lost; "
+        f"cannot write {runs} runs to {folder}: {error.strerror or error}. "
         f"{sum(len(entry.runs) for entry in kept)} runs in {len(kept)} shards are kept. "
         "Make room and give the same command again: it goes on from there."
     )
