@@ -10,14 +10,15 @@ python -m training.corpus probe, collect, describe, verify: see `training.corpus
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from fms_hub.errors import FMSHubError
+from fms_hub.errors import FMSHubError, UsageError
 from fms_hub.models.catalog import resolve
 from fms_hub.records import Budget
-from training.corpus import candidates, commands, small_cnn, small_net, timm_tiny, transfer
+from training.corpus import candidates, commands, small_cnn, small_net, timm_tiny, together, transfer
 from training.corpus.packed import read_pack
 from training.corpus.parallel import Sweep, in_processes
 from training.corpus.plan import plan
@@ -52,6 +53,8 @@ def main() -> None:
     _add_common(small, runs=500)
     _add_tasks(small)
     small.add_argument("--raw-every", type=int, default=8, help="keep the weights of one run in this many")
+    small.add_argument("--together", type=int, default=1, help="networks trained at once, for GPUs")
+    small.add_argument("--device", default="cpu", help="of networks trained at once")
     small.set_defaults(command=_small_cnn)
     commands.add_commands(kinds)
     transfer.add_commands(kinds)
@@ -116,7 +119,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _small_cnn(arguments: argparse.Namespace) -> int:
-    trained = small_cnn.sweep(
+    sweep_small = small_cnn.sweep
+    if arguments.together > 1:
+        sweep_small = partial(together.sweep, together=arguments.together, device=arguments.device)
+    elif arguments.device != "cpu":
+        raise UsageError("networks are trained on a GPU many at once; add --together 32, say.")
+    trained = sweep_small(
         small_net.plan(names(arguments.data, arguments.tasks.split(",")), arguments.seed),
         data=arguments.data,
         out=arguments.out,

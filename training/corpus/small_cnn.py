@@ -118,20 +118,21 @@ def train_run(run: PlannedRun, task: GreyTask, *, keep_raw: bool) -> RunLog:
                 None if epoch == 0 else _train_epoch(net, optimiser, task, subset, int(values["batch_size"]))
             )
             if not all(bool(p.isfinite().all()) for p in net.parameters()):
-                log.rows.append(_row(run, epoch, status="failed", reason="diverged"))
+                log.rows.append(row_after(run, epoch, status="failed", reason="diverged"))
                 break
-            row = _row(run, epoch, train_loss=loss, validation_score=_accuracy(net, task.validation))
+            row = row_after(run, epoch, train_loss=loss, validation_score=_accuracy(net, task.validation))
             if epoch == run.horizon:
                 row = replace(row, test_score=_accuracy(net, task.test))
             if epoch in SKETCHED or epoch == run.horizon:
                 row = replace(row, sketch=f"{run.id}/{epoch}")
-                _keep(log, f"{run.id}/{epoch}", structure, net, keep_raw)
+                keep(log, f"{run.id}/{epoch}", structure, net.state_dict(), raw=keep_raw)
             log.rows.append(row)
     return log
 
 
-def _keep(log: RunLog, key: str, structure: Structure, net: nn.Module, raw: bool) -> None:
-    state = {name: value.detach().contiguous() for name, value in net.state_dict().items()}
+def keep(log: RunLog, key: str, structure: Structure, weights: Mapping[str, Tensor], *, raw: bool) -> None:
+    """Add the sketch of a checkpoint to the log, and with ``raw`` its weights."""
+    state = {name: value.detach().contiguous() for name, value in weights.items()}
     log.graphs[key] = WeightGraph.of(structure, sketch(structure, state))
     if raw:
         log.raw |= {f"{key}/{name}": value.numpy().astype(np.float16) for name, value in state.items()}
@@ -174,7 +175,7 @@ def _accuracy(net: nn.Module, split: tuple[Tensor, Tensor]) -> float:
     return right / len(labels)
 
 
-def _row(
+def row_after(
     run: PlannedRun,
     epoch: int,
     *,
@@ -182,7 +183,9 @@ def _row(
     validation_score: float | None = None,
     status: str = "ok",
     reason: str | None = None,
+    device: str = "cpu",
 ) -> Row:
+    """The row of one run after one epoch, without a sketch and a test score."""
     return Row(
         run=run.id,
         hub=HUB,
@@ -196,7 +199,7 @@ def _row(
         validation_score=validation_score,
         test_score=None,
         seconds=None,
-        device="cpu",
+        device=device,
         status=status,
         reason=reason,
         sketch=None,
