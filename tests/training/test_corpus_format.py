@@ -289,6 +289,38 @@ def test_a_full_disk_stops_cleanly_and_names_what_is_kept(folder: Path, room: in
     assert check_shards(folder) == ()
 
 
+NARROW = """
+import random, resource, sys
+from pathlib import Path
+from fms_hub.errors import StorageError
+from training.corpus.claims import Claims
+from training.corpus.runlog import RunLog, Sink
+from training.corpus.shards import Row
+folder = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000,) * 2)
+try:
+    with Claims(folder) as claims, Sink(claims, runs=3) as sink:
+        for i in range(9):
+            assert claims.take(f"run{i}")
+            noise = '{"a": "%s"}' % random.Random(i).randbytes(12_000).hex()
+            sink.add(RunLog([Row(f"run{i}", *ROW[:3], noise, *ROW[4:])]))
+except StorageError as error:
+    print(error)
+"""
+
+
+def test_runs_that_a_full_disk_kept_from_their_shard_are_written_once_there_is_room(folder: Path) -> None:
+    command = [sys.executable, "-c", ROW + NARROW, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "cannot write 3 runs" in done.stdout, done.stderr
+    assert set(read_shards(folder).run) == {"good", "better"}
+    with Claims(folder) as claims:
+        assert not claims.take("run0")
+        with Sink(claims, runs=3):
+            assert set(read_shards(folder).run) == {"good", "better", "run0", "run1", "run2"}
+    assert not list((folder / "claims").iterdir())
+
+
 RUNNER = """
 import sys, time
 from pathlib import Path

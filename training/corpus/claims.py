@@ -125,6 +125,9 @@ class Claims:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.journal.exists():  # it could not be written: whoever comes next takes it over
+            self._alive.release()
+            return
         self._owner.with_suffix(".runs").unlink(missing_ok=True)
         self._alive.release()
         self._owner.with_suffix(".lock").unlink(missing_ok=True)
