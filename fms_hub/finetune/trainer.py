@@ -30,6 +30,8 @@ from fms_hub.finetune.seeding import derived_seed, seeded
 from fms_hub.models.zoo import Model, build, layer_groups
 from fms_hub.records import Candidate, Value
 from fms_hub.tasks.task import Images, Split, Task
+from fms_hub.weights.describe import answers
+from fms_hub.weights.responses import Responses
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class EpochResult:
         seconds: wall-clock time of building, training and validating; writing the checkpoint is not in it.
         images: training images that the epoch saw.
         weights: the module's state dict after the epoch, on the CPU.
+        responses: of the network with these weights; None where it cannot be run on synthetic images.
     """
 
     score: float
@@ -49,6 +52,7 @@ class EpochResult:
     seconds: float
     images: int
     weights: Mapping[str, Tensor]
+    responses: Responses | None
 
 
 @dataclass(frozen=True)
@@ -223,9 +227,11 @@ class Trainer:
             trained = train_epoch(network.module, optimizer, feed, network.stage, plan)
             score = self._validate(network)
             weights = _cpu_state(network.module)
+            spec = network.stage.spec
+            responses = answers(network.module, (len(spec.mean), spec.size, spec.size))
             after = Checkpoint(weights, optimizer_tensors(optimizer, network.module), state)
         seconds = time.perf_counter() - started
-        return EpochResult(score, trained.loss, seconds, trained.images, weights), after
+        return EpochResult(score, trained.loss, seconds, trained.images, weights, responses), after
 
     def _validate(self, network: _Network) -> float:
         found = probabilities(network.module, self._gallery.validation(network.stage.spec), network.stage)

@@ -31,7 +31,7 @@ from fms_hub.search.space import Space
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.tasks.dataset import load_task
 from fms_hub.tasks.task import Task
-from fms_hub.weights.describe import describe
+from fms_hub.weights.describe import describe, refresh
 from fms_hub.weights.graph import WeightGraph
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def select(
         identity=identity,
         seed=seed,
     )
-    loop = _Loop(selector, trainer, {c.name: c for c in chosen}, folder, keep_checkpoints)
+    loop = _Loop(selector, trainer, {c.name: c for c in chosen}, graphs, folder, keep_checkpoints)
     try:
         _check_disk(loop, limit)
         _run(loop, limit, progress)
@@ -148,6 +148,7 @@ class _Loop:
     selector: Selector
     trainer: Trainer
     candidates: Mapping[str, Candidate]
+    graphs: Mapping[str, WeightGraph]
     folder: Path
     keep: int | None
 
@@ -185,7 +186,7 @@ def _train(loop: _Loop, proposal: Proposal) -> Observation:
         score=result.score,
         seconds=result.seconds,
         train_loss=result.train_loss,
-        checkpoint=result.weights,
+        checkpoint=refresh(loop.graphs[proposal.candidate], result.weights, result.responses),
         images=result.images,
         saved_as=name,
     )

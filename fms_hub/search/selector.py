@@ -137,7 +137,7 @@ class Selector:
         score: float | None = None,
         seconds: float = 0.0,
         train_loss: float | None = None,
-        checkpoint: nn.Module | Mapping[str, Tensor] | None = None,
+        checkpoint: nn.Module | Mapping[str, Tensor] | WeightGraph | None = None,
         failure: str | None = None,
         images: int | None = None,
         saved_as: str | None = None,
@@ -149,7 +149,8 @@ class Selector:
             score: validation score in [0, 1]; None for a failed epoch.
             seconds: what the epoch took, wall clock.
             train_loss: mean training loss, nats.
-            checkpoint: the network after the epoch, or its state dict, to look at the weights.
+            checkpoint: the network after the epoch, its state dict or its weight graph, to look at the
+                weights.
             failure: why the epoch failed, e.g. ``"diverged"``; the run is then given up.
             images: training images the epoch saw.
             saved_as: name of the checkpoint kept in the search's folder.
@@ -228,8 +229,10 @@ class Selector:
         return self._fitted[1]
 
     def _graph_of(
-        self, candidate: str, checkpoint: nn.Module | Mapping[str, Tensor] | None
+        self, candidate: str, checkpoint: nn.Module | Mapping[str, Tensor] | WeightGraph | None
     ) -> WeightGraph | None:
+        if isinstance(checkpoint, WeightGraph):
+            return checkpoint
         graph = self._graphs.get(candidate)
         if graph is None or checkpoint is None:
             return None

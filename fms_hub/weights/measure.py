@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-CDF_POINTS: Final = (0.03, 0.1, 0.25, 0.45, 0.7, 0.93, 1.3, 1.8, 2.5, 3.5)
+CDF_POINTS: Final = (0.1, 1.3, 2.5)
 """Where the distribution of abs(w) / RMS is read; not at 1, where constant tensors sit."""
 
-QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
+QUANTILES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 STEPS: Final = 6
 
 _VANISHED: Final = 1e-5
@@ -32,11 +32,11 @@ _CHUNK: Final = 2**16
 _SMALL_BLOCK: Final = 1024
 """On the CPU, batched products of larger blocks with one vector are slower than one by one."""
 
-DECAY: Final = (0, 1, 3, 7)
+DECAY: Final = (0, 1)
 """Half-steps of the power iteration whose singular values are kept, besides the last."""
 
-WIDTHS: Final = (1, 1, 5 + len(CDF_POINTS), 4 + len(QUANTILES), 4 + len(QUANTILES), 5, len(DECAY) + 1)
-"""Columns of what `measure` returns: peak, energy, entries, rows, columns, taps, steps."""
+WIDTHS: Final = (1, 2, 1, 4 + len(CDF_POINTS), 2 + len(QUANTILES), 2 + len(QUANTILES), 5, len(DECAY) + 1)
+"""Columns of what `measure` returns: peak, range, energy, entries, rows, columns, taps, steps."""
 
 
 def measure(weights: Tensor, kernel: Sequence[int]) -> Tensor:
@@ -52,14 +52,15 @@ def measure(weights: Tensor, kernel: Sequence[int]) -> Tensor:
     """
     wide = torch.float64 if weights.dtype == torch.float64 else torch.float32
     flat = weights.flatten(1)
-    peak = torch.maximum(flat.amax(1), -flat.amin(1)).to(wide)
+    low, high = flat.amin(1).to(wide), flat.amax(1).to(wide)
+    peak = torch.maximum(high, -low)
     unit = (weights / _positive(peak)[:, None, None, None, None]).contiguous()
     energy = _dot(unit.flatten(1), unit.flatten(1))
     sums = _sums(unit, energy)
     blocks = _Blocks(unit.flatten(3))
     columns = sums.columns.flatten(2)
     parts = [
-        torch.stack([peak, energy], 1),
+        torch.stack([peak, low, high, energy], 1),
         sums.entries,
         _norms(sums.rows.flatten(1), sums.row_sums.flatten(1), columns.shape[2]),
         _lengths(blocks.back(_positive(sums.rows).rsqrt())),
@@ -114,7 +115,6 @@ def _piece(part: Tensor, limits: Sequence[Tensor]) -> _Sums:
     flag = torch.empty_like(flat)
     entries = [
         flat.sum(1),
-        torch.abs(flat, out=flag).sum(1),
         _dot(flat_square, flat),
         _dot(flat_square, flat_square),
     ]
@@ -148,7 +148,7 @@ def _norms(squares: Tensor, sums: Tensor, length: int) -> Tensor:
     device = norms.device
     quantiles = torch.lerp(norms[:, lower.to(device)], norms[:, upper.to(device)], weight.to(device))
     offset = (sums.square() / _positive(squares)).mean(1, True) / length
-    return torch.cat([norms.mean(1, True), quantiles, norms[:, -1:], offset], 1)
+    return torch.cat([quantiles, offset], 1)
 
 
 @lru_cache(maxsize=256)

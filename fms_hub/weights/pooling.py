@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fms_hub.weights.responses import LOGIT_FEATURES, RESPONSE_FEATURES
 from fms_hub.weights.sketch import FEATURES, Sketch
 from fms_hub.weights.structure import Kind, Structure
 
@@ -43,13 +44,15 @@ _WHOLE: Final = (
     "skew",
     "log_kurtosis",
     "cdf_0.1",
-    "cdf_1.3",
-    "row_q05",
-    "row_log_max",
+    "row_q0",
+    "row_q100",
     "row_coherence",
-    "column_q05",
-    "column_log_max",
+    "column_q0",
+    "column_q100",
     "column_coherence",
+    "tap_constant",
+    "tap_linear",
+    "log_sigma",
     "log_spectral",
     "log_stable_rank",
     "krylov_0",
@@ -58,32 +61,48 @@ _WHOLE: Final = (
 _THIRDS: Final = (
     "log_gain",
     "log_kurtosis",
-    "row_log_max",
-    "column_log_max",
-    "log_spectral",
+    "row_q100",
+    "tap_constant",
+    "log_sigma",
     "log_stable_rank",
+    "bias_q0",
+    "bias_q50",
+    "bias_q100",
+    "out_log_rms",
+    "out_on",
+    "out_never_on",
+    "out_log_rank",
+    "out_varying",
 )
 _HEAD: Final = (
     "log_gain",
     "log_kurtosis",
-    "row_mean",
-    "row_log_max",
-    "column_mean",
+    "row_q0",
+    "row_q50",
+    "row_q100",
+    "column_q50",
     "row_coherence",
+    "log_sigma",
     "log_spectral",
     "log_stable_rank",
     "bias_log_rms",
+    "bias_q0",
+    "bias_q100",
+    *RESPONSE_FEATURES,
 )
 _NORMS: Final = (
-    "scale_log_rms",
-    "scale_mean",
-    "bias_log_rms",
-    "bias_mean",
+    "scale_q0",
+    "scale_q50",
+    "scale_q100",
+    "bias_q0",
+    "bias_q50",
+    "bias_q100",
     "running_log_shift",
     "running_log_var_mean",
     "running_fold_mean",
 )
 _PARTS: Final = ("early", "middle", "late")
+"""Thirds of depth."""
 
 POOLED: Final[tuple[str, ...]] = (
     *(f"global_{name}" for name in _GLOBAL),
@@ -92,9 +111,11 @@ POOLED: Final[tuple[str, ...]] = (
     *(f"{part}_{name}" for part in _PARTS for name in _THIRDS),
     *(f"head_{name}" for name in _HEAD),
     *(f"norm_{name}" for name in _NORMS),
+    *(f"output_{name}" for name in LOGIT_FEATURES),
 )
 """Names of what `pool` returns: the architecture, mean and standard deviation of matrix nodes weighted by
-their parameters, plain means over thirds of depth, the head alone, plain means over norm nodes."""
+their parameters, plain means over thirds of depth, the head alone, plain means over norm nodes,
+and the answers of the whole network."""
 
 
 def pool(structure: Structure, sketch: Sketch) -> Vector:
@@ -126,6 +147,7 @@ def pool(structure: Structure, sketch: Sketch) -> Vector:
             *(_mean(thirds, (parts == part).astype(np.float64)) for part in range(len(_PARTS))),
             head,
             _mean(table[norms][:, _columns(_NORMS)], np.ones(len(norms))),
+            table[-1, _columns(LOGIT_FEATURES)],
         ]
     )
 

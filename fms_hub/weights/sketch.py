@@ -20,6 +20,7 @@ from torch import Tensor
 from fms_hub.errors import CheckpointError
 from fms_hub.weights.matrices import MATRIX_FEATURES, finish
 from fms_hub.weights.measure import measure
+from fms_hub.weights.responses import RESPONSE_FEATURES
 from fms_hub.weights.structure import Node, Owned, Role, Structure
 from fms_hub.weights.vectors import (
     RUNNING_FEATURES,
@@ -31,7 +32,7 @@ from fms_hub.weights.vectors import (
 
 Sketch = NDArray[np.float32] | NDArray[np.float64]
 
-SKETCH_VERSION: Final = 1
+SKETCH_VERSION: Final = 2
 """Rises whenever a feature changes its meaning; sketches of two versions are never compared."""
 
 FEATURES: Final[tuple[str, ...]] = (
@@ -39,15 +40,19 @@ FEATURES: Final[tuple[str, ...]] = (
     *(f"scale_{name}" for name in VECTOR_FEATURES),
     *(f"bias_{name}" for name in VECTOR_FEATURES),
     *(f"running_{name}" for name in RUNNING_FEATURES),
+    *RESPONSE_FEATURES,
 )
-"""Names of the columns of a sketch; a node without such a tensor has zeros there."""
+"""Names of the columns of a sketch; a node without such a tensor has zeros there, and those of the
+responses are zeros where the network was not run (see `fms_hub.weights.describe`)."""
 
 _SLOTS: Final[dict[Role, slice]] = {
     "scale": slice(len(MATRIX_FEATURES), len(MATRIX_FEATURES) + len(VECTOR_FEATURES)),
     "bias": slice(
         len(MATRIX_FEATURES) + len(VECTOR_FEATURES), len(MATRIX_FEATURES) + 2 * len(VECTOR_FEATURES)
     ),
-    "mean": slice(len(FEATURES) - len(RUNNING_FEATURES), len(FEATURES)),
+    "mean": slice(
+        len(FEATURES) - len(RESPONSE_FEATURES) - len(RUNNING_FEATURES), len(FEATURES) - len(RESPONSE_FEATURES)
+    ),
 }
 _BATCH: Final = 2**20
 """Most elements that tensors of one shape are stacked to; larger ones go one by one."""

@@ -17,7 +17,7 @@ from fms_hub.weights.drafts import DraftGraph
 from fms_hub.weights.recorder import Recorder
 from fms_hub.weights.structure import Kind, Role, Rung, Structure
 
-_FORWARD_ERRORS: Final = (
+FORWARD_ERRORS: Final = (
     RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, OSError
 )  # fmt: skip
 """What a stranger's forward or deepcopy raises when it cannot run as asked."""
@@ -51,7 +51,7 @@ def trace(module: nn.Module, input_size: tuple[int, int, int]) -> Structure:
     for rung, place in rungs:
         try:
             return _follow(module, input_size, rung, place, "; ".join(reasons))
-        except _FORWARD_ERRORS as error:
+        except FORWARD_ERRORS as error:
             reasons.append(f"{rung}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
     return _module_tree(module, "; ".join(reasons))
 

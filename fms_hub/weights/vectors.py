@@ -15,14 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fms_hub.weights.matrices import FLOOR
+from fms_hub.weights.matrices import FLOOR, signed_log
+from fms_hub.weights.measure import QUANTILES
 
 Array = NDArray[np.float64]
 
 VECTOR_FEATURES: Final[tuple[str, ...]] = (
-    "log_rms", "mean", "absmean", "skew", "log_kurtosis", "log_max", "small"
+    "log_rms", "log_std", "mean", *(f"q{round(100 * q)}" for q in QUANTILES)
 )  # fmt: skip
-"""Names of what `vector_features` returns: as for matrices; small: share of abs(v) <= RMS / 10."""
+"""Names of what `vector_features` returns: logs of root mean square and standard deviation; mean and
+quantiles on the scale of `fms_hub.weights.matrices.signed_log`."""
 
 RUNNING_FEATURES: Final[tuple[str, ...]] = (
     "log_shift", "log_var_mean", "log_var_std", "fold_mean", "fold_std"
@@ -79,6 +81,17 @@ class Segments:
         """Mean of each vector (N,)."""
         return self.sum() / self.sizes
 
+    def quantiles(self) -> Array:
+        """Quantiles of each vector, interpolated linearly: (N, len(QUANTILES))."""
+        order = np.lexsort((self.values, np.repeat(np.arange(len(self.sizes)), self.sizes)))
+        places = self.starts[:, None] + np.array(QUANTILES) * (self.sizes[:, None] - 1)
+        lower = np.floor(places).astype(np.intp)
+        ordered = self.values[order]
+        share = places - lower
+        upper = np.minimum(lower + 1, len(ordered) - 1)
+        found: Array = ordered[lower] * (1 - share) + ordered[upper] * share
+        return found
+
     def spread(self, per_vector: Array) -> Array:
         """One value per vector, repeated over its entries (total,)."""
         return np.repeat(per_vector, self.sizes)
@@ -86,22 +99,15 @@ class Segments:
 
 def vector_features(vectors: Segments) -> Array:
     """Sketch finite vectors: (N, len(VECTOR_FEATURES)), finite."""
-    peak = vectors.peak()
-    unit = vectors.with_values(vectors.values / vectors.spread(_positive(peak)))
-    square = unit.values * unit.values
-    rms = np.sqrt(unit.with_values(square).mean())
-    safe = _positive(rms)
-    small = (np.abs(unit.values) <= 0.1 * unit.spread(rms)).astype(np.float64)
+    scale = _positive(vectors.peak())
+    unit = vectors.with_values(vectors.values / vectors.spread(scale))
+    rms = np.sqrt(unit.with_values(unit.values * unit.values).mean())
     columns = [
-        np.log(np.maximum(peak * rms, FLOOR)),
-        unit.mean() / safe,
-        unit.with_values(np.abs(unit.values)).mean() / safe,
-        np.arcsinh(unit.with_values(square * unit.values).mean() / safe**3),
-        np.log(np.maximum(unit.with_values(square * square).mean() / safe**4, 1.0)),
-        -np.log(safe),
-        unit.with_values(small).mean(),
+        np.log(np.maximum(scale * rms, FLOOR)),
+        np.log(np.maximum(scale * _deviation(unit), FLOOR)),
+        signed_log(scale * unit.mean()),
     ]
-    return np.stack(columns, 1)
+    return np.column_stack([*columns, signed_log(vectors.quantiles())])
 
 
 def running_features(mean: Segments, var: Segments, scale: Array) -> Array:

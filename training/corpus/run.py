@@ -161,7 +161,7 @@ def train_run(run: PlannedRun, trainer: Trainer, *, hub: str, timed: bool) -> Ru
             key = None
             if epoch in SKETCHED or epoch == run.horizon:
                 key = f"{run.id}/{epoch}"
-                log.graphs[key] = refresh(graph, result.weights)
+                log.graphs[key] = refresh(graph, result.weights, result.responses)
                 log.plain[key] = plain_statistics(graph.structure, result.weights).astype(np.float16)
             test = trainer.test(candidate, run.hyperparameters, target) if epoch == run.horizon else None
             log.rows.append(_row(run, epoch, trainer, hub, result=result, test=test, sketch=key, timed=timed))
