@@ -17,12 +17,10 @@ from torch.func import grad_and_value, stack_module_state, vmap
 from torch.nn import functional as F
 
 from fms_hub.finetune.seeding import seeded
-from fms_hub.weights.structure import Structure
-from fms_hub.weights.trace import trace
 from training.corpus.plan import PlannedRun
 from training.corpus.runlog import RunLog
 from training.corpus.small_cnn import EPOCH_IMAGES, SKETCHED, GreyTask, keep, row_after
-from training.corpus.small_net import FILTERS, PIXELS, SmallCNN, initialise
+from training.corpus.small_net import FILTERS, SmallCNN, initialise
 from training.corpus.updates import UPDATES, Parameters, Rates
 
 _LAYERS = 3
@@ -53,8 +51,7 @@ class Member:
 
     Attributes:
         run: what is trained.
-        net: freshly initialised.
-        structure: of the network.
+        net: freshly initialised; holds the weights of whatever checkpoint was sketched last.
         subset: its training images.
         generator: of orders and dropout.
         log: what is known of it so far.
@@ -63,7 +60,6 @@ class Member:
 
     run: PlannedRun
     net: SmallCNN
-    structure: Structure
     subset: Tensor
     generator: torch.Generator
     log: RunLog = field(default_factory=RunLog)
@@ -77,10 +73,9 @@ class Member:
         with seeded(int(run.id[:15], 16)):
             net = SmallCNN(task.classes, str(values["activation"]), float(values["dropout"]))
             initialise(net, str(values["initialisation"]), float(values["initial_scale"]))
-            structure = trace(net, (1, PIXELS, PIXELS))
             subset = torch.randperm(size)[: _fraction(run, size)]
             generator = torch.Generator().set_state(torch.get_rng_state())
-        return cls(run, net, structure, subset, generator)
+        return cls(run, net, subset, generator)
 
     def epoch(self, images: int, batch_size: int) -> tuple[Tensor, Tensor]:
         """The order of the images (images,) of an epoch, and the channels' weights (3, images, 16) in it."""
@@ -184,7 +179,9 @@ class _Ensemble:
                 key = f"{member.run.id}/{epoch}"
                 row = replace(row, sketch=key)
                 state = {name: value[i] for name, value in weights.items()}
-                keep(member.log, key, member.structure, state, raw=keep_raw(member.run))
+                net = member.net.cpu()
+                net.load_state_dict(state)
+                keep(member.log, key, net, raw=keep_raw(member.run))
             member.log.rows.append(row)
 
     def _accuracies(self, split: tuple[Tensor, Tensor]) -> list[float]:

@@ -17,10 +17,7 @@ from torch.nn import functional as F
 
 from fms_hub.finetune.seeding import seeded
 from fms_hub.tasks.task import Split, Task
-from fms_hub.weights.graph import WeightGraph
-from fms_hub.weights.sketch import sketch
-from fms_hub.weights.structure import Structure
-from fms_hub.weights.trace import trace
+from fms_hub.weights.describe import describe
 from training.corpus.claims import Claims
 from training.corpus.plan import PlannedRun
 from training.corpus.register import Register
@@ -109,7 +106,6 @@ def train_run(run: PlannedRun, task: GreyTask, *, keep_raw: bool) -> RunLog:
     with seeded(int(run.id[:15], 16)):
         net = SmallCNN(task.classes, str(values["activation"]), float(values["dropout"]))
         initialise(net, str(values["initialisation"]), float(values["initial_scale"]))
-        structure = trace(net, (1, PIXELS, PIXELS))
         optimiser = _optimiser(net, values)
         size = len(task.train[1])
         subset = torch.randperm(size)[: max(int(size * float(values["train_fraction"])), 1)]
@@ -125,17 +121,17 @@ def train_run(run: PlannedRun, task: GreyTask, *, keep_raw: bool) -> RunLog:
                 row = replace(row, test_score=_accuracy(net, task.test))
             if epoch in SKETCHED or epoch == run.horizon:
                 row = replace(row, sketch=f"{run.id}/{epoch}")
-                keep(log, f"{run.id}/{epoch}", structure, net.state_dict(), raw=keep_raw)
+                keep(log, f"{run.id}/{epoch}", net, raw=keep_raw)
             log.rows.append(row)
     return log
 
 
-def keep(log: RunLog, key: str, structure: Structure, weights: Mapping[str, Tensor], *, raw: bool) -> None:
-    """Add the sketch of a checkpoint to the log, and with ``raw`` its weights."""
-    state = {name: value.detach().contiguous() for name, value in weights.items()}
-    log.graphs[key] = WeightGraph.of(structure, sketch(structure, state))
+def keep(log: RunLog, key: str, net: SmallCNN, *, raw: bool) -> None:
+    """Add the weight graph of a network on the CPU to the log, and with ``raw`` its weights."""
+    log.graphs[key] = describe(net, (1, PIXELS, PIXELS))
     if raw:
-        log.raw |= {f"{key}/{name}": value.numpy().astype(np.float16) for name, value in state.items()}
+        weights = {name: value.detach().contiguous() for name, value in net.state_dict().items()}
+        log.raw |= {f"{key}/{name}": value.numpy().astype(np.float16) for name, value in weights.items()}
 
 
 def _optimiser(net: nn.Module, values: Mapping[str, object]) -> torch.optim.Optimizer:
