@@ -8,6 +8,7 @@ its weights, its order of images and its dropout from a generator of its own, in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -108,7 +109,7 @@ def train_together(
     if len(forms) != 1:
         raise ValueError(f"an ensemble has one form, found {len(forms)}: {sorted(map(str, forms))[:2]}.")
     members = [Member.of(run, task) for run in runs]
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    with _whole_floats():
         ensemble = _Ensemble(members, forms.pop(), _on(task, torch.device(device)))
         for epoch in range(ensemble.form.horizon + 1):
             losses = None if epoch == 0 else ensemble.train()
@@ -206,6 +207,17 @@ def _logits(parameters: Parameters, images: Tensor, masks: Tensor, tanh: Tensor)
         x = F.conv2d(x, weight, bias, stride=2)
         x = torch.where(tanh, x.tanh(), x.relu()) * masks[layer]
     return F.linear(x.mean((2, 3)), parameters["head.weight"], parameters["head.bias"])
+
+
+@contextmanager
+def _whole_floats() -> Iterator[None]:
+    """Convolve in float32, as on a CPU, and not in the shorter format that GPUs take by default."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def _on(task: GreyTask, device: torch.device) -> GreyTask:
