@@ -145,7 +145,7 @@ def test_a_pack_too_large_to_carry_is_refused(
     assert not (tmp_path / "large.npz").exists()
 
 
-@pytest.mark.parametrize("damage", ["cut", "version", "dataset"])
+@pytest.mark.parametrize("damage", ["cut", "version", "dataset", "lacking"])
 def test_what_is_no_pack_is_refused_by_name(data: Path, pack: Pack, tmp_path: Path, damage: str) -> None:
     path = tmp_path / "damaged.npz"
     if damage == "cut":
@@ -155,7 +155,10 @@ def test_what_is_no_pack_is_refused_by_name(data: Path, pack: Pack, tmp_path: Pa
     else:
         with np.load(pack.path) as file:
             arrays = dict(file)
-        np.savez(path, **arrays | {"meta": np.array(json.dumps({**pack.meta, "version": 9}))})
+        meta = {**pack.meta, "version": 9 if damage == "version" else 1}
+        if damage == "lacking":
+            del arrays["scans/train/sheet"]
+        np.savez(path, **arrays | {"meta": np.array(json.dumps(meta))})
     with pytest.raises(TaskError, match=r"damaged\.npz"):
         read_pack(path)
 

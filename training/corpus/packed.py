@@ -32,6 +32,7 @@ VERSION = 1
 COLUMNS = 32
 BLOCK = 16
 """Sheets are cut at multiples of this, which no block of the compression crosses."""
+KINDS = ("sheet", "labels")
 DIGITS = 8
 """Hexadecimal digits of the digest in a task's name."""
 
@@ -129,6 +130,9 @@ def _read(path: Path, _changed: int) -> Pack:
         raise TaskError(f"{path} is no pack that can be read: {error}. Make it again.") from error
     if meta["version"] != VERSION:
         raise TaskError(f"{path} is a pack of version {meta['version']}, expected {VERSION}. Make it again.")
+    needed = {f"{task}/{split}/{kind}" for task in meta["tasks"] for split in SPLITS for kind in KINDS}
+    if needed != set(arrays):
+        raise TaskError(f"{path} lacks {sorted(needed - set(arrays))[:2]} of its tasks. Make it again.")
     return Pack(path, meta, arrays, planned)
 
 
