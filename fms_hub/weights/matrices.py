@@ -96,7 +96,7 @@ def finish(raw: Array, shapes: NDArray[np.int64]) -> Array:
             _moments(entries[:, :3] / count[:, None], _nonzero(rms)),
             entries[:, 3:] / count[:, None],
             _norms(rows, size * np.sqrt(width), groups * outputs),
-            _norms(columns, size * np.sqrt(outputs), groups * width),
+            _norms(columns, size * np.sqrt(outputs * taps), groups * width),
             share,
             _spectrum(steps, energy[:, 0], peak[:, 0], groups, outputs, width),
         ]

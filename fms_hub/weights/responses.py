@@ -103,9 +103,9 @@ def respond(module: nn.Module, input_size: tuple[int, int, int]) -> Responses:
     return Responses(modules, None if logits is None else _finite(_output(logits)))
 
 
-def response_table(structure: Structure, responses: Responses | None) -> NDArray[np.float32]:
-    """Responses by node: float32 (nodes, len(RESPONSE_FEATURES)), zeros where nothing was measured."""
-    table = np.zeros((len(structure.nodes), len(RESPONSE_FEATURES)), np.float32)
+def response_table(structure: Structure, responses: Responses | None) -> Array:
+    """Responses by node: (nodes, len(RESPONSE_FEATURES)), zeros where nothing was measured."""
+    table = np.zeros((len(structure.nodes), len(RESPONSE_FEATURES)))
     if responses is None:
         return table
     for row, node in zip(table, structure.nodes, strict=True):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fms_hub.errors import CheckpointError
 from fms_hub.weights.matrices import MATRIX_FEATURES
+from fms_hub.weights.responses import RESPONSE_FEATURES
 from fms_hub.weights.sketch import FEATURES, SKETCH_VERSION, sketch
 from fms_hub.weights.structure import Kind, Node, Owned, Role, Structure
 
@@ -42,36 +43,36 @@ def test_features_are_what_their_names_say() -> None:
     weight = _weights(40, 30)
     found, array = _sketch(weight), weight.numpy()
     rms = np.sqrt((array**2).mean())
-    norms = np.linalg.norm(array, axis=1) / np.sqrt((array**2).sum() / 40)
-    columns = np.linalg.norm(array, axis=0) / np.sqrt((array**2).sum() / 30)
+    norms, columns = np.linalg.norm(array, axis=1), np.linalg.norm(array, axis=0)
     singular = np.linalg.svd(array, compute_uv=False)
     units = array / np.linalg.norm(array, axis=1, keepdims=True)
     expected = {
         "log_rms": np.log(rms),
         "log_gain": np.log(rms * np.sqrt(30)),
         "mean": array.mean() / rms,
-        "absmean": np.abs(array).mean() / rms,
+        "low": -np.log1p(-array.min() / 1e-3),
+        "high": np.log1p(array.max() / 1e-3),
         "skew": np.arcsinh((array**3).mean() / rms**3),
         "log_kurtosis": np.log((array**4).mean() / rms**4),
-        "log_max": np.log(np.abs(array).max() / rms),
         "positive": (array > 0).mean(),
-        "cdf_0.25": (np.abs(array) <= 0.25 * rms).mean(),
-        "cdf_1.8": (np.abs(array) <= 1.8 * rms).mean(),
-        "row_mean": norms.mean(),
-        "row_q25": np.quantile(norms, 0.25),
-        "row_log_max": np.log(norms.max()),
+        "cdf_0.1": (np.abs(array) <= 0.1 * rms).mean(),
+        "cdf_1.3": (np.abs(array) <= 1.3 * rms).mean(),
+        "row_q0": np.log(norms.min()),
+        "row_q25": np.log(np.quantile(norms, 0.25)),
+        "row_q100": np.log(norms.max()),
         "row_offset": (array.mean(1) ** 2 / (array**2).mean(1)).mean(),
         "row_coherence": np.log((units.sum(0) ** 2).sum() / 40 + 0.01),
-        "column_q95": np.quantile(columns, 0.95),
+        "column_q75": np.log(np.quantile(columns, 0.75)),
         "column_offset": (array.mean(0) ** 2 / (array**2).mean(0)).mean(),
         "tap_constant": 1.0,
     }
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-9)
     spectral = np.exp(found["log_spectral"]) * rms * (np.sqrt(40) + np.sqrt(30))
     assert 0.94 * singular[0] <= spectral <= singular[0] * (1 + 1e-9)
+    assert np.exp(found["log_sigma"]) == pytest.approx(spectral, rel=1e-9)
     rank = np.exp(found["log_stable_rank"]) * 30
     assert rank == pytest.approx((array**2).sum() / spectral**2, rel=1e-9)
-    assert found["krylov_0"] <= found["krylov_1"] <= found["krylov_2"] <= found["krylov_4"] <= 0
+    assert found["krylov_0"] < found["krylov_1"] < 0
 
 
 def test_spectrum_of_a_rank_one_matrix() -> None:
@@ -116,7 +117,7 @@ def test_grouped_channels_may_be_renumbered_within_and_between_groups_only() -> 
     shuffled, whole = torch.cat(parts), weight.flatten(0, 1)
     _close(_sketch(whole, "conv", groups=4), _sketch(shuffled, "conv", groups=4))
     mixed = _sketch(whole[torch.randperm(24, generator=torch.Generator().manual_seed(0))], "conv", groups=4)
-    assert abs(mixed["column_q95"] - _sketch(whole, "conv", groups=4)["column_q95"]) > 1e-3
+    assert abs(mixed["column_q75"] - _sketch(whole, "conv", groups=4)["column_q75"]) > 1e-3
 
 
 def test_large_grouped_kernels_are_read_in_pieces() -> None:
@@ -125,11 +126,9 @@ def test_large_grouped_kernels_are_read_in_pieces() -> None:
     rows = weight.square().sum((2, 3)).flatten().sqrt().numpy()
     found = _sketch(weight.reshape(256, 64, 3, 3), "conv", groups=4)
     for name, values in (("column", norms), ("row", rows)):
-        expected = np.quantile(values, 0.95) / np.sqrt((values**2).mean())
-        assert found[f"{name}_q95"] == pytest.approx(expected, rel=1e-9)
-    assert found["absmean"] == pytest.approx(
-        float(weight.abs().mean() / weight.square().mean().sqrt()), rel=1e-9
-    )
+        assert found[f"{name}_q75"] == pytest.approx(np.log(np.quantile(values, 0.75)), rel=1e-9)
+    share = weight.abs() <= 1.3 * weight.square().mean().sqrt()
+    assert found["cdf_1.3"] == pytest.approx(float(share.double().mean()), rel=1e-9)
 
 
 def test_depthwise_blocks_have_the_spectrum_of_their_largest_row() -> None:
@@ -165,6 +164,20 @@ def test_half_precision_gives_the_same_to_a_hundredth(dtype: torch.dtype) -> Non
     exact, found = _sketch(weight.double(), "conv"), _sketch(weight, "conv")
     _close(exact, found, 1e-4)
     _close(_sketch(_weights(64, 32, 3, 3), "conv"), found, 1e-2)
+
+
+def test_vectors_keep_their_size_and_their_signs() -> None:
+    vectors = [_weights(50, seed=seed) * size for seed, size in enumerate((1.0, 1e-3, -30.0))]
+    nodes = [Node("linear", (Owned(f"v{i}", "bias", (50,)),)) for i in range(3)]
+    table = sketch(_structure(*nodes), {f"v{i}": vector for i, vector in enumerate(vectors)})
+    for row, vector in zip(table[1:-1], vectors, strict=True):
+        found, array = dict(zip(FEATURES, row, strict=True)), vector.numpy()
+        points = np.array([array.mean(), *np.quantile(array, (0, 0.25, 0.5, 0.75, 1))])
+        scaled = np.sign(points) * np.log1p(np.abs(points) / 1e-3)
+        names = ("mean", "q0", "q25", "q50", "q75", "q100")
+        assert [found[f"bias_{name}"] for name in names] == pytest.approx(scaled, rel=1e-9)
+        assert found["bias_log_std"] == pytest.approx(np.log(array.std()), rel=1e-9)
+        assert found["bias_log_rms"] == pytest.approx(np.log(np.sqrt((array**2).mean())), rel=1e-9)
 
 
 def test_running_statistics_fold_into_the_scale() -> None:
@@ -244,5 +257,5 @@ def test_empty_tensors_count_as_absent() -> None:
 
 
 def test_names_and_version_are_fixed() -> None:
-    assert SKETCH_VERSION == 1
-    assert len(set(FEATURES)) == len(FEATURES) == len(MATRIX_FEATURES) + 19
+    assert SKETCH_VERSION == 2
+    assert len(set(FEATURES)) == len(FEATURES) == len(MATRIX_FEATURES) + 21 + len(RESPONSE_FEATURES)
