@@ -80,6 +80,15 @@ def test_scores_that_nobody_measured_are_found(data: Path, tmp_path: Path) -> No
     assert "DIFFERS" in done.stdout
 
 
+def test_a_failure_that_did_not_happen_is_found(data: Path, tmp_path: Path) -> None:
+    rows = list(rows_of(read_shards(RECORDED).assign(sketch=None)))[:3]
+    last = replace(rows[-1], status="failed", reason="diverged", validation_score=None, test_score=None)
+    write_shard(tmp_path, [*rows[:-1], last], {})
+    add_rows(tmp_path, TaskRow, read_table(RECORDED, TaskRow))
+    (found,) = verify(tmp_path, data, 1, 0)
+    assert (found.largest, found.allowed, found.agrees) == (1.0, 0.0, False)
+
+
 def test_settings_that_were_changed_are_found(data: Path, tmp_path: Path) -> None:
     rows = [replace(row, sketch=None, seed=5) for row in rows_of(read_shards(RECORDED))]
     write_shard(tmp_path, rows, {})

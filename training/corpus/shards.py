@@ -155,32 +155,39 @@ def write_shard(
     entry = Entry(SCHEMA_VERSION, shard, runs, len(rows), sketches.PAYLOAD, SKETCH_VERSION, digests)
     try:
         with manifest.locked(folder):
-            _write(folder, files, graphs)
-            if entry not in manifest.read(folder)[0]:
-                manifest.append(folder, entry)
-                write_card(folder)
+            _append(folder, entry, files, graphs)
     except OSError as error:
         raise StorageError(_lost(folder, len(runs), error)) from error
     return folder / f"{shard}.parquet"
 
 
-def _write(folder: Path, files: Mapping[str, bytes], graphs: Mapping[str, WeightGraph]) -> None:
+def _append(
+    folder: Path, entry: Entry, files: Mapping[str, bytes], graphs: Mapping[str, WeightGraph]
+) -> None:
+    """Write files, then the manifest line; leave nothing of a new shard behind if that fails."""
     for partial in folder.glob(f"*{PARTIAL}"):  # of a writer that was killed: nobody else holds the lock
         partial.unlink()
-    (folder / sketches.STRUCTURES).mkdir(exist_ok=True)
-    for structure in {id(graph.structure): graph.structure for graph in graphs.values()}.values():
-        path = folder / sketches.STRUCTURES / f"{sketches.structure_name(structure)}.json.gz"
-        if not path.exists():
-            write_whole(path, sketches.structure_file(structure))
-    written: list[Path] = []
+    known = entry in manifest.read(folder)[0]
     try:
+        _write_structures(folder / sketches.STRUCTURES, graphs)
         for name, content in files.items():
             write_whole(folder / name, content)
-            written.append(folder / name)
+        if not known:
+            manifest.append(folder, entry)
+            write_card(folder)
     except OSError:
-        for path in written:
-            path.unlink()
+        if entry not in manifest.read(folder)[0]:
+            for name in files:
+                (folder / name).unlink(missing_ok=True)
         raise
+
+
+def _write_structures(folder: Path, graphs: Mapping[str, WeightGraph]) -> None:
+    folder.mkdir(exist_ok=True)
+    for structure in {id(graph.structure): graph.structure for graph in graphs.values()}.values():
+        path = folder / f"{sketches.structure_name(structure)}.json.gz"
+        if not path.exists():
+            write_whole(path, sketches.structure_file(structure))
 
 
 def _lost(folder: Path, runs: int, error: OSError) -> str:

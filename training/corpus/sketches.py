@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -46,14 +46,22 @@ def decode(payload: bytes, kind: str) -> NDArray[np.float32]:
     Raises:
         Fault: it is of another kind or length, or has NaN or infinity.
     """
-    if kind != "float16":
+    if kind not in _DECODERS:
         raise Fault(f"sketches are written as {kind!r}, which this version cannot read")
-    if len(payload) % (2 * len(FEATURES)):
-        raise Fault("a sketch has a wrong length")
-    sketch = np.frombuffer(payload, "<f2").reshape(-1, len(FEATURES)).astype(np.float32)
+    sketch = _DECODERS[kind](payload)
     if not np.isfinite(sketch).all():
         raise Fault("a sketch has NaN or infinity")
     return sketch
+
+
+def _from_half(payload: bytes) -> NDArray[np.float32]:
+    if len(payload) % (2 * len(FEATURES)):
+        raise Fault("a sketch has a wrong length")
+    return np.frombuffer(payload, "<f2").reshape(-1, len(FEATURES)).astype(np.float32)
+
+
+_DECODERS: dict[str, Callable[[bytes], NDArray[np.float32]]] = {"float16": _from_half}
+"""All payloads that shards may have."""
 
 
 def structure_name(structure: Structure) -> str:
