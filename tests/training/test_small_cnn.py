@@ -149,7 +149,8 @@ def test_a_hub_is_read_back_as_tables(hub: Hub, log: RunLog) -> None:
     assert curve[:4] == pytest.approx([scores[1], max(scores), scores[0], scores[1] - scores[0]])
     graph = log.graphs[f"{run().id}/1"]
     assert hub.views[1].graphs[0].structure == graph.structure
-    assert hub.views[1].graphs[0].sketch == pytest.approx(graph.sketch, rel=1e-3, abs=1e-3)
+    off = np.abs(hub.views[1].graphs[0].sketch - graph.sketch)
+    assert (off <= np.ptp(graph.sketch, axis=0) / 500 + 1e-3).all()
     assert hub.views[1].blocks["metadata"].shape == (2, 0)
     assert np.flatnonzero(np.ptp(hub.views[1].blocks["hyperparameters"], axis=0)).tolist() == [6]
 

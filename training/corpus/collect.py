@@ -10,9 +10,10 @@ import pandas as pd
 
 from fms_hub.weights.graph import WeightGraph
 from training.corpus import schema1
-from training.corpus.runlog import RunLog, rows_of
+from training.corpus.runlog import rows_of
 from training.corpus.schema import CandidateRow, ProbeRow, TaskRow
-from training.corpus.shards import Tensors, read_corpus, warn
+from training.corpus.shards import Tensors, read_corpus, warn, write_shard
+from training.corpus.sketches import Graphs
 from training.corpus.tables import add_rows, read_table
 
 RUNS_PER_SHARD = 300
@@ -68,7 +69,7 @@ def collect(sources: Sequence[Path], out: Path, kept: Kept, data: Path | None = 
         gathered = _gathered(folder, out, data)
         fresh = [run for run in gathered.rows.run.unique() if run not in done]
         for start in range(0, len(fresh), RUNS_PER_SHARD):
-            _copied(gathered, fresh[start : start + RUNS_PER_SHARD], kept).write(out)
+            _copy(gathered, fresh[start : start + RUNS_PER_SHARD], kept, out)
         done |= set(fresh)
     return len(set(read_corpus(out).rows.run))
 
@@ -86,7 +87,7 @@ def _gathered(folder: Path, out: Path, data: Path | None) -> Gathered:
     return Gathered(corpus.rows, corpus.graphs, corpus.tensors("raw"), corpus.tensors("plain"))
 
 
-def _copied(gathered: Gathered, runs: Sequence[str], kept: Kept) -> RunLog:
+def _copy(gathered: Gathered, runs: Sequence[str], kept: Kept, out: Path) -> None:
     chosen = gathered.rows[gathered.rows.run.isin(set(runs))]
     horizon = dict(zip(chosen.run, chosen.horizon, strict=True))
     raw = {
@@ -95,9 +96,7 @@ def _copied(gathered: Gathered, runs: Sequence[str], kept: Kept) -> RunLog:
         if (run := key.split("/")[0]) in horizon and kept.keeps_raw(run, int(key.split("/")[1]), horizon[run])
     }
     plain = {key: value for key, value in gathered.plain.items() if key.split("/")[0] in horizon}
-    return RunLog(
-        rows=list(rows_of(chosen)),
-        graphs={key: gathered.graphs[key] for key in chosen.sketch.dropna()},
-        raw=raw,
-        plain=plain if kept.plain else {},
-    )
+    keys = chosen.sketch.dropna()
+    graphs = gathered.graphs
+    some = graphs.chosen(keys) if isinstance(graphs, Graphs) else {key: graphs[key] for key in keys}
+    write_shard(out, list(rows_of(chosen)), some, {"raw": raw, "plain": plain if kept.plain else {}})

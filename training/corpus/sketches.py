@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fms_hub.errors import CheckpointError
+from fms_hub.weights import codec
 from fms_hub.weights.graph import WeightGraph
 from fms_hub.weights.sketch import FEATURES
 from fms_hub.weights.structure import Structure
 from training.corpus.schema import Fault
 
 STRUCTURES = "structures"
-PAYLOAD = "float16"
+PAYLOAD = "packed"
 """How sketches are written now; a manifest line says how its shard's are."""
 SCHEMA = pa.schema(
     [
@@ -32,12 +33,11 @@ SCHEMA = pa.schema(
         pa.field("sketch", pa.binary(), False),
     ]
 )
-_LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 def encode(sketch: NDArray[np.float32]) -> bytes:
     """A sketch (nodes, len(FEATURES)) as `PAYLOAD`."""
-    return np.clip(sketch, -_LARGEST_HALF, _LARGEST_HALF).astype("<f2").tobytes()
+    return codec.pack(sketch)
 
 
 def decode(payload: bytes, kind: str) -> NDArray[np.float32]:
@@ -48,7 +48,10 @@ def decode(payload: bytes, kind: str) -> NDArray[np.float32]:
     """
     if kind not in _DECODERS:
         raise Fault(f"sketches are written as {kind!r}, which this version cannot read")
-    sketch = _DECODERS[kind](payload)
+    try:
+        sketch = _DECODERS[kind](payload)
+    except CheckpointError as error:
+        raise Fault(f"a sketch is damaged ({error})") from error
     if not np.isfinite(sketch).all():
         raise Fault("a sketch has NaN or infinity")
     return sketch
@@ -60,7 +63,10 @@ def _from_half(payload: bytes) -> NDArray[np.float32]:
     return np.frombuffer(payload, "<f2").reshape(-1, len(FEATURES)).astype(np.float32)
 
 
-_DECODERS: dict[str, Callable[[bytes], NDArray[np.float32]]] = {"float16": _from_half}
+_DECODERS: dict[str, Callable[[bytes], NDArray[np.float32]]] = {
+    "packed": codec.unpack,
+    "float16": _from_half,
+}
 """All payloads that shards may have."""
 
 
@@ -92,18 +98,26 @@ def read_structure(folder: Path, name: str) -> Structure:
 
 
 def to_table(graphs: Mapping[str, WeightGraph]) -> pa.Table:
-    """Sketches by ``RUN/EPOCH`` as rows."""
-    names = {id(graph.structure): structure_name(graph.structure) for graph in graphs.values()}
+    """Sketches by ``RUN/EPOCH`` as rows; those that were read from a shard are not encoded anew."""
+    packed = graphs.packed() if isinstance(graphs, Graphs) else _packed(graphs)
     rows = [
         {
             "run": key.rpartition("/")[0],
             "epoch": int(key.rpartition("/")[2]),
-            "structure": names[id(graph.structure)],
-            "sketch": encode(graph.sketch.astype(np.float32)),
+            "structure": name,
+            "sketch": content,
         }
-        for key, graph in graphs.items()
+        for key, (name, content) in packed.items()
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def _packed(graphs: Mapping[str, WeightGraph]) -> dict[str, tuple[str, bytes]]:
+    names = {id(graph.structure): structure_name(graph.structure) for graph in graphs.values()}
+    return {
+        key: (names[id(graph.structure)], encode(graph.sketch.astype(np.float32)))
+        for key, graph in graphs.items()
+    }
 
 
 class Graphs(Mapping[str, WeightGraph]):
@@ -136,6 +150,20 @@ class Graphs(Mapping[str, WeightGraph]):
             if len(decode(content, payload)) != len(self._structure(name).nodes):
                 raise Fault(f"the sketch {key} does not fit its structure")
         self._rows |= rows
+
+    def chosen(self, keys: Iterable[str]) -> Graphs:
+        """Some of them."""
+        some = Graphs(self._folder)
+        some._rows = {key: self._rows[key] for key in keys}
+        some._structures = self._structures
+        return some
+
+    def packed(self) -> dict[str, tuple[str, bytes]]:
+        """Name of the structure and `PAYLOAD` of each."""
+        return {
+            key: (name, content if kind == PAYLOAD else encode(decode(content, kind)))
+            for key, (name, content, kind) in self._rows.items()
+        }
 
     def _structure(self, name: str) -> Structure:
         if name not in self._structures:
