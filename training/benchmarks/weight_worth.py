@@ -1,9 +1,9 @@
 """What weights are worth: Kendall's tau of predicted against true final score from one early checkpoint.
 
-    python -m training.benchmarks.weight_worth --hub DIR [--out DIR] [--learned] [--json] [--quick]
+    python -m training.benchmarks.weight_worth --hub DIR [--learned L3,metanetwork] [--json] [--quick]
 
 DIR holds the shards of one hub (`python -m training.corpus`). 5-fold cross-validation by run, 3 seeds
-(1 for what is slow: Gaussian process, learned encoders); tau
+(1 for what is slow: Gaussian process, metanetwork); tau
 within each task, averaged over tasks and seeds; intervals are a bootstrap over runs, paired for differences.
 The task is known in every row. Resumable: predictions made before on the same runs are read back.
 """
@@ -30,37 +30,47 @@ Predictor = Callable[[Hub, View, tuple[str, ...], NDArray[np.intp], NDArray[np.i
 
 SEEDS = 3
 SLOW_SEEDS = 1
-"""Of the Gaussian process and the learned encoders."""
+"""Of the Gaussian process and the metanetwork."""
 QUICK_RUNS = 100
 PREDICTORS: dict[str, Predictor] = {"extra trees": extra_trees, "GP": gaussian_process}
+ENCODERS = {"L3": graph_source, "metanetwork": raw_source}
+"""Of sketches with answers, and of raw weights where all were kept."""
 _SEEN = ("metadata", "hyperparameters", "curve")
 ROWS: tuple[tuple[str, ...], ...] = (
     ("metadata",),
     ("plain",),
-    ("plain", "plain pooled"),
     ("L1",),
-    ("L1", "L1 pooled"),
+    ("L4",),
+    ("L1", "L4"),
+    ("L1 pooled", "L4 pooled"),
+    ("plain", "L4"),
     ("metadata", "plain"),
     ("metadata", "L1"),
+    ("metadata", "L1", "L4"),
     ("curve",),
     ("metadata", "hyperparameters"),
     _SEEN,
     (*_SEEN, "plain"),
     (*_SEEN, "L1"),
-    (*_SEEN, "L1", "L1 pooled"),
+    (*_SEEN, "L1", "L4"),
 )
 COMPARED = (
     (("L1",), ("plain",)),
-    (("L1", "L1 pooled"), ("plain",)),
-    (("L1", "L1 pooled"), ("plain", "plain pooled")),
+    (("L1", "L4"), ("plain",)),
+    (("L1 pooled", "L4 pooled"), ("plain",)),
+    (("L1", "L4"), ("L1",)),
     (("metadata", "L1"), ("metadata", "plain")),
     (("metadata", "L1"), ("metadata",)),
     ((*_SEEN, "plain"), _SEEN),
     ((*_SEEN, "L1"), _SEEN),
-    ((*_SEEN, "L1", "L1 pooled"), _SEEN),
-    (("L1", "L3"), ("L1",)),
-    (("metadata", "L1", "L3"), ("metadata", "L1")),
-    ((*_SEEN, "L1", "L3"), (*_SEEN, "L1")),
+    ((*_SEEN, "L1", "L4"), _SEEN),
+    ((*_SEEN, "L1", "L4"), (*_SEEN, "plain")),
+    (("metadata", "L1", "L4"), ("metadata", "plain")),
+    (("metadata", "L1", "L4"), ("metadata",)),
+    (("L1", "L4", "L3"), ("L1", "L4")),
+    (("L1", "L4", "L3"), ("plain",)),
+    (("metadata", "L1", "L4", "L3"), ("metadata", "L1", "L4")),
+    ((*_SEEN, "L1", "L4", "L3"), (*_SEEN, "L1", "L4")),
 )
 """Rows whose difference gets an interval of its own: first minus second."""
 
@@ -89,32 +99,29 @@ def predictions(hub: Hub, path: Path, predictors: list[str], seeds: int) -> dict
     return known
 
 
-def learned(hub: Hub, path: Path) -> dict[str, list[float]]:
-    """Adds the predictions of the learned encoders to the file."""
+def learned(hub: Hub, path: Path, name: str) -> dict[str, list[float]]:
+    """Adds the predictions of a learned encoder, see `ENCODERS`, to the file."""
     known: dict[str, list[float]] = json.loads(path.read_text())
-    sources = {"L3": graph_source} | ({"metanetwork": raw_source} if hub.raw else {})
-    for name, make in sources.items():
-        source = make(hub)
-        for seed in range(SLOW_SEEDS):
-            if f"{max(hub.views)}|learned|{name}|{seed}" in known:
-                continue
-            predicted = {epoch: np.empty(len(hub.runs)) for epoch in hub.views}
-            for train, held in folds(len(hub.runs), seed):
-                for number, scores in fit_predict(hub, source, train, held, seed).items():
-                    predicted[number][held] = scores
-            known |= {f"{e}|learned|{name}|{seed}": scores.tolist() for e, scores in predicted.items()}
-            _write(path, known)
-    _write(path, known)
+    source = ENCODERS[name](hub)
+    for seed in range(SEEDS if name == "L3" else SLOW_SEEDS):
+        if f"{max(hub.views)}|learned|{name}|{seed}" in known:
+            continue
+        predicted = {epoch: np.empty(len(hub.runs)) for epoch in hub.views}
+        for train, held in folds(len(hub.runs), seed):
+            for number, scores in fit_predict(hub, source, train, held, seed).items():
+                predicted[number][held] = scores
+        known |= {f"{e}|learned|{name}|{seed}": scores.tolist() for e, scores in predicted.items()}
+        _write(path, known)
     return known
 
 
 def averaged(hub: Hub, known: dict[str, list[float]]) -> dict[str, list[float]]:
-    """Predictions of extra trees over rows with L1 averaged with those of L3, under ``ROW + L3``."""
+    """Predictions of extra trees over rows with L1 and L4 averaged with those of L3, under ``ROW + L3``."""
     added = {}
     for key in known:
         epoch, predictor, row, seed = key.split("|")
         learned_key = f"{epoch}|learned|L3|{seed}"
-        if predictor == "extra trees" and row.endswith("L1") and learned_key in known:
+        if predictor == "extra trees" and row.endswith("L4") and row != "L4" and learned_key in known:
             both = _standard(hub, np.array(known[key])) + _standard(hub, np.array(known[learned_key]))
             added[f"{epoch}|{predictor}|{row} + L3|{seed}"] = both.tolist()
     return added
@@ -181,7 +188,7 @@ def main() -> None:
     parser.add_argument("--hub", type=Path, required=True, help="folder of one hub's shards")
     parser.add_argument("--out", type=Path, default=Path("runs/weight_worth"))
     parser.add_argument("--predictors", default=",".join(PREDICTORS))
-    parser.add_argument("--learned", action="store_true", help="also train the learned encoders")
+    parser.add_argument("--learned", default="", help="also train these encoders, e.g. L3,metanetwork")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_RUNS} runs, one seed, trees only")
     arguments = parser.parse_args()
@@ -192,8 +199,8 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / f"{hub.name}-{hub.fingerprint}.json"
     known = predictions(hub, path, names, seeds)
-    if arguments.learned:
-        known = learned(hub, path)
+    for name in filter(None, arguments.learned.split(",")):
+        known = learned(hub, path, name)
     cells, differences = table(hub, known | averaged(hub, known), seeds)
     if arguments.json:
         report = {"hub": hub.name, "runs": len(hub.runs), "seeds": seeds}

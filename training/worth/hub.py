@@ -20,12 +20,16 @@ from fms_hub.records import Value
 from fms_hub.search.space import Space
 from fms_hub.weights.graph import WeightGraph
 from fms_hub.weights.pooling import POOLED
+from fms_hub.weights.responses import RESPONSE_FEATURES
 from fms_hub.weights.structure import Structure
 from training.corpus.plain import PLAIN, plain_statistics, statistics
 from training.corpus.shards import Tensors, read_corpus, warn
 from training.corpus.small_net import CANDIDATE, INITIALISATIONS
 
 Array = NDArray[np.float64]
+_WEIGHTS = slice(None, -len(RESPONSE_FEATURES))
+_ANSWERS = slice(-len(RESPONSE_FEATURES), None)
+"""Columns of a sketch."""
 EPOCHS = (1, 2, 4)
 """The checkpoints that finals are predicted from; a hub has those at which it was sketched."""
 
@@ -36,9 +40,10 @@ class View:
 
     Attributes:
         blocks: features by name, each (n, width), width 0 says nothing: ``metadata`` (the candidate,
-            nothing of its weights), ``hyperparameters``, ``curve``, ``plain`` and ``L1``: statistics and
-            sketches of all nodes end to end in the hub of one architecture, pooled in the other;
-            ``plain pooled`` and ``L1 pooled``: pooled in the hub of one architecture.
+            nothing of its weights), ``hyperparameters``, ``curve``, ``plain``, ``L1`` and ``L4``:
+            statistics, sketches and answers to synthetic images of all nodes end to end in the hub of one
+            architecture, pooled in the other; ``plain pooled``, ``L1 pooled`` and ``L4 pooled``: pooled in
+            the hub of one architecture.
         graphs: weight graphs.
     """
 
@@ -108,9 +113,11 @@ def load_hub(folder: Path, most: int | None = None) -> Hub:
                     "hyperparameters": _hyperparameters(finished, small),
                     "curve": np.array([_curve(rows.loc[run], epoch) for run in runs]),
                     "plain": _varying(plain),
-                    "L1": _varying(_concatenated(graphs) if small else _pooled(graphs)),
+                    "L1": _varying(_concatenated(graphs, _WEIGHTS) if small else _pooled(graphs, False)),
+                    "L4": _varying(_concatenated(graphs, _ANSWERS) if small else _pooled(graphs, True)),
                     "plain pooled": _plain_pooled(raw, runs, epoch, graphs) if small else none,
-                    "L1 pooled": _varying(_pooled(graphs)) if small else none,
+                    "L1 pooled": _varying(_pooled(graphs, False)) if small else none,
+                    "L4 pooled": _varying(_pooled(graphs, True)) if small else none,
                 },
                 graphs=graphs,
             )
@@ -222,12 +229,15 @@ def _mean(rows: Array) -> Array:
     return mean
 
 
-def _concatenated(graphs: Sequence[WeightGraph]) -> Array:
-    return np.array([graph.sketch.ravel() for graph in graphs], dtype=np.float64)
+def _concatenated(graphs: Sequence[WeightGraph], columns: slice) -> Array:
+    return np.array([graph.sketch[:, columns].ravel() for graph in graphs], dtype=np.float64)
 
 
-def _pooled(graphs: Sequence[WeightGraph]) -> Array:
-    return np.array([graph.pooled() for graph in graphs])
+def _pooled(graphs: Sequence[WeightGraph], answers: bool) -> Array:
+    chosen = [
+        i for i, name in enumerate(POOLED) if name.partition("_")[2].startswith(RESPONSE_FEATURES) == answers
+    ]
+    return np.array([graph.pooled()[chosen] for graph in graphs])
 
 
 def _varying(block: Array) -> Array:

@@ -36,7 +36,11 @@ def gaussian_process(
 
 def _inputs(hub: Hub, known: Mapping[str, Array], blocks: Sequence[str]) -> Inputs:
     n = len(hub.runs)
-    weights = [known[name] for name in ("plain", "plain pooled", "L1", "L1 pooled") if name in blocks]
+    weights = [
+        known[name]
+        for name in ("plain", "plain pooled", "L1", "L1 pooled", "L4", "L4 pooled")
+        if name in blocks
+    ]
     metadata = [known["metadata"]] if "metadata" in blocks else []
     return Inputs(
         hyperparameters=_unit(known["hyperparameters"]) if "hyperparameters" in blocks else _absent(n),
