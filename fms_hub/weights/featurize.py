@@ -31,7 +31,8 @@ def featurize(
     """Describe a candidate's structure and weights, as it was published: under its own head.
 
     The structure is traced from a network without weights. Values are read from the safetensors files
-    tensor by tensor, so that at most three copies of the largest are in memory at a time. Files whose
+    tensor by tensor, so that at most three copies of the largest are in memory at a time; the network is
+    not run, so the columns of `fms_hub.weights.responses` are 0 here. Files whose
     tensors are named or shaped otherwise than in the network (which timm or transformers convert while
     loading) are loaded whole by their library, with a warning. What was found is kept below
     ``FMS_HUB_CACHE`` (see `fms_hub.weights.cache`); a user's own module and ``scratch:`` are not kept.

@@ -14,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fms_hub.weights.describe import refresh
 from fms_hub.weights.graph import WeightGraph
+from fms_hub.weights.responses import respond
 from fms_hub.weights.sketch import sketch
 from fms_hub.weights.trace import trace
 from training.weight_passing.axes import permute
@@ -123,22 +125,27 @@ def measure(member: Member, seed: int = 0) -> Invariance:
     size = (3, member.pixels, member.pixels)
     images = torch.randn(1, *size, generator=generator, dtype=torch.float64)
     wiring = Wiring(trace(model, size), infer_axes(model, size))
-    state = _state(model)
+    state = {name: value.clone() for name, value in _state(model).items()}
     moved = permute(state, wiring.classes, generator)
     link = _middle(wiring)
     wrong = state | {link.name: moved[link.name]}
-    output, features = _output(model, state, images), _features(wiring, state)
-    again = _features(wiring, moved)
+    output, after = _output(model, state, images), _output(model, moved, images)
+    wrong_output = _change(output, _output(model, wrong, images))
+    features = _features(wiring, model, size)
+    with torch.no_grad():
+        for name, tensor in _state(model).items():
+            tensor.copy_(moved[name])
+    again = _features(wiring, model, size)
     return Invariance(
         member.family,
         member.name,
         len(wiring.classes.sizes),
         *_shares(wiring),
-        output=_change(output, _output(model, moved, images)),
+        output=_change(output, after),
         nodes=_largest(features[0], again[0]),
         pooled=_largest(features[1], again[1]),
         l2=_largest(features[2], again[2]),
-        wrong_output=_change(output, _output(model, wrong, images)),
+        wrong_output=wrong_output,
         wrong_l2=_norm_change(features[2], l2(wiring, wrong)),
     )
 
@@ -166,8 +173,14 @@ def _output(model: nn.Module, state: dict[str, Tensor], images: Tensor) -> NDArr
     return logits.numpy()
 
 
-def _features(wiring: Wiring, state: dict[str, Tensor]) -> tuple[NDArray[np.float64], ...]:
-    graph = WeightGraph.of(wiring.structure, sketch(wiring.structure, state))
+def _features(
+    wiring: Wiring, model: nn.Module, size: tuple[int, int, int]
+) -> tuple[NDArray[np.float64], ...]:
+    """Nodes, pooled and L2; nodes have the sketch and the answers to synthetic images."""
+    model.train().eval()
+    state = _state(model)
+    bare = WeightGraph.of(wiring.structure, sketch(wiring.structure, state))
+    graph = refresh(bare, state, respond(model, size))
     return graph.x.astype(np.float64), graph.pooled(), l2(wiring, state)
 
 
