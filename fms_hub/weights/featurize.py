@@ -103,11 +103,12 @@ def trace_candidate(candidate: Candidate, image_size: int | None = None) -> Stru
         CandidateError, HubError: as in `structure_of`.
     """
     model = original.skeleton(candidate, image_size)
-    structure = trace(model.module, (len(model.input.mean), model.input.size, model.input.size))
+    size = (len(model.input.mean), model.input.size, model.input.size)
+    structure = trace(model.module, size, disposable=True)
     if structure.rung == "meta":
         return structure
     model = original.load(candidate, image_size, weights=False)
-    return trace(model.module, (len(model.input.mean), model.input.size, model.input.size))
+    return trace(model.module, size)
 
 
 def _only(candidate: object) -> Candidate:

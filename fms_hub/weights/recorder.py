@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -89,6 +90,23 @@ _BIAS: Final = {
 }
 _ROOTS: Final = {"addmm", "mm", "linear", *_CONVOLUTIONS, *_EMBEDDINGS}
 """Operations that count as nodes even on constant data, as a learned bias made from coordinates."""
+_UNARY: Final = {
+    "elu",
+    "gelu",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "leaky_relu",
+    "mish",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softplus",
+    "tanh",
+}
+_BINARY: Final = {"add", "mul", "sub", "div"}
+_SAVING: Final = {"native_batch_norm", "_native_batch_norm_legit_no_training", "native_layer_norm"}
+"""Normalisations that also give two statistics, which nobody reads in evaluation mode."""
 _REUSED: Final = ("scale", "shift", "direct")
 """Uses of a parameter that join its first node when they come again; layers used again are that node."""
 
@@ -148,8 +166,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args, kwargs = tuple(args), dict(kwargs or {})
         if self._meta:
             args, kwargs = _onto_meta(args, kwargs)
-        result = func(*args, **kwargs)
         name = func.overloadpacket.__name__
+        like = _elementwise(name, args) if self._meta else None
+        result = func(*args, **kwargs) if like is None else like
         if name not in _FRESH:
             self._follow(name, args, kwargs, result)
         return result
@@ -294,3 +313,27 @@ def _flipped(uses: Sequence[_Use]) -> bool:
             stride = use.tensor.stride()
             return (stride[-2] != 1) if right else (stride[-1] != 1)
     return False
+
+
+def _elementwise(name: str, args: tuple[Any, ...]) -> Tensor | tuple[Tensor, ...] | None:
+    """The result on the meta device of an operation that keeps its first argument's shape and type.
+
+    Meta forms of these are written in Python and take half of a trace; None leaves others to torch.
+    """
+    if not args or not isinstance(args[0], Tensor):
+        return None
+    first = args[0]
+    if name.endswith("_") and (name[:-1] in _UNARY or (name[:-1] in _BINARY and _alike(first, args[1]))):
+        return first
+    if name in _UNARY or (name in _BINARY and _alike(first, args[1])):
+        return torch.empty_like(first)
+    if name in _SAVING and first.is_contiguous():
+        return torch.empty_like(first), first.new_empty(0), first.new_empty(0)
+    return None
+
+
+def _alike(first: Tensor, second: object) -> bool:
+    """Whether the sum of both has the shape, type and strides of the first."""
+    if not isinstance(second, Tensor) or second.dtype != first.dtype:
+        return False
+    return second.shape == first.shape and second.stride() == first.stride()

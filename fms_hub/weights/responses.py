@@ -30,6 +30,8 @@ _EXPONENTS: Final = (0.5, 1.0, 1.5, 2.0)
 _CHROMA: Final = 0.3
 """Size of what differs between colour channels beside what they share."""
 _TINY: Final = 1e-30
+_CONSTANT: Final = 1e-5
+"""Images whose answers differ by a smaller share of their energy are rounding apart: they count as equal."""
 _FLOOR: Final = 1e-6
 """Smaller sizes are taken for it, so that a dead module is no outlier."""
 
@@ -184,7 +186,8 @@ def _of_output(values: Tensor) -> list[Tensor]:
     rms = (energy / values.numel()).sqrt()
     on = (values > 0).sum(0, dtype=torch.int32)
     centred = gram - gram.mean(0) - gram.mean(1, keepdim=True) + gram.mean()
-    spread = centred.trace().clamp_min(0.0)
+    spread = centred.trace()
+    spread = torch.where(spread > _CONSTANT * energy, spread, 0.0)
     rank = (spread.square() / centred.square().sum().clamp_min(_TINY)).clamp_min(1.0).log()
     return [
         rms.clamp_min(_FLOOR).log(),

@@ -26,7 +26,7 @@ _IMAGES: Final = 2
 """Two images: a bare ``squeeze()`` would drop a batch of one."""
 
 
-def trace(module: nn.Module, input_size: tuple[int, int, int]) -> Structure:
+def trace(module: nn.Module, input_size: tuple[int, int, int], *, disposable: bool = False) -> Structure:
     """Find the parametric operations of a network, their joins and the dataflow between them.
 
     The module is neither moved nor run nor changed: a copy of its skeleton, whose parameters and
@@ -37,6 +37,7 @@ def trace(module: nn.Module, input_size: tuple[int, int, int]) -> Structure:
     Args:
         module: any module whose forward takes a batch of images, at any device and dtype.
         input_size: channels, height and width of its images.
+        disposable: the caller has no more use for the module, which is on the meta device: it is not copied.
 
     Returns:
         The structure; every parameter is owned by one node or listed in `Structure.uncovered`.
@@ -50,7 +51,8 @@ def trace(module: nn.Module, input_size: tuple[int, int, int]) -> Structure:
     rungs: tuple[tuple[Rung, Callable[[Tensor], Tensor]], ...] = (("meta", _to_meta), ("real", _to_float32))
     for rung, place in rungs:
         try:
-            return _follow(module, input_size, rung, place, "; ".join(reasons))
+            skeleton = module.eval() if disposable and rung == "meta" else _skeleton(module, place)
+            return _follow(skeleton, _shapes(module), input_size, rung, "; ".join(reasons))
         except FORWARD_ERRORS as error:
             reasons.append(f"{rung}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
     return _module_tree(module, "; ".join(reasons))
@@ -73,15 +75,14 @@ def _check(module: object, input_size: tuple[int, int, int]) -> None:
 
 
 def _follow(
-    module: nn.Module,
+    skeleton: nn.Module,
+    shapes: dict[str, tuple[int, ...]],
     input_size: tuple[int, int, int],
     rung: Rung,
-    place: Callable[[Tensor], Tensor],
     reason: str,
 ) -> Structure:
-    skeleton = _skeleton(module, place)
     parameters, buffers = dict(skeleton.named_parameters()), dict(skeleton.named_buffers())
-    graph = DraftGraph(_shapes(module))
+    graph = DraftGraph(shapes)
     images = _images(input_size, next(iter(parameters.values())))
     recorder = Recorder(graph, parameters, buffers, images)
     with torch.no_grad(), unfused_attention(), torch.random.fork_rng(devices=()), recorder:

@@ -125,7 +125,7 @@ def _traced(
         with torch.device("meta"):
             module, size = build(name)
         start = time.perf_counter()
-        found = trace(module, size)
+        found = trace(module, size, disposable=True)
     except (*_BUILD_ERRORS, CandidateError) as error:
         return Traced(library, name, "none", reason=f"{type(error).__name__}: {error}"[:300])
     return Traced(
