@@ -24,6 +24,8 @@ from training.weight_passing.incidence import Block, Key, Link, Vector, families
 
 WIDTH: Final = 8
 ROUNDS: Final = 2
+_SMALL: Final = 2**19
+"""Most entries of a weight matrix whose forms are kept."""
 _SEED: Final = 20_260
 _ROLES: Final[tuple[Role, ...]] = ("scale", "bias", "mean", "var", "matrix")
 _START: Final = 1 + 2 * len(_ROLES)
@@ -80,10 +82,11 @@ def l2(wiring: Wiring, state: Mapping[str, Tensor]) -> NDArray[np.float64]:
     with torch.no_grad():
         mixing = _Mixing.drawn(dtype, device)
         states = {key: _bounded(x @ mixing.start) for key, x in _start(wiring, state, dtype, device).items()}
+        forms = _Forms(state, dtype)
         for step in range(ROUNDS):
-            states = _round(wiring, state, states, mixing, step)
+            states = _round(wiring, forms, states, mixing, step)
         for link in wiring.links:
-            table[link.node] = _reading(link, state[link.name].to(dtype), states)
+            table[link.node] = _reading(link, forms.of(link)[1], states)
     return table.cpu().to(torch.float64).numpy()
 
 
@@ -121,12 +124,12 @@ def _start(
 
 
 def _round(
-    wiring: Wiring, state: Mapping[str, Tensor], states: Mapping[Key, Tensor], mixing: _Mixing, step: int
+    wiring: Wiring, weights: _Forms, states: Mapping[Key, Tensor], mixing: _Mixing, step: int
 ) -> dict[Key, Tensor]:
     received = {key: x @ mixing.own[step] for key, x in states.items()}
     heard = dict.fromkeys(states, 1)
     for link in wiring.links:
-        forms = _forms(link, state[link.name].to(mixing.own.dtype))
+        forms = weights.of(link)
         ahead = _sent(forms, _gathered(link.columns, states), mixing.sent[step, 0])
         back = _sent([f.transpose(1, 2) for f in forms], _gathered(link.rows, states), mixing.sent[step, 1])
         for side, message in ((link.rows, ahead), (link.columns, back)):
@@ -135,6 +138,25 @@ def _round(
                     received[block.key] += _collected(block, message)
                     heard[block.key] += 1
     return {key: _bounded(x / heard[key] ** 0.5) for key, x in received.items()}
+
+
+class _Forms:
+    """Forms of weight matrices; those of small ones are kept from one round to the next."""
+
+    def __init__(self, state: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+        self._state = state
+        self._dtype = dtype
+        self._kept: dict[str, list[Tensor]] = {}
+
+    def of(self, link: Link) -> list[Tensor]:
+        """Each (groups, outputs, inputs): see `_forms`."""
+        if link.name not in self._kept:
+            tensor = self._state[link.name].to(self._dtype)
+            forms = _forms(link, tensor)
+            if tensor.numel() > _SMALL:
+                return forms
+            self._kept[link.name] = forms
+        return self._kept[link.name]
 
 
 def _forms(link: Link, tensor: Tensor) -> list[Tensor]:
@@ -178,9 +200,8 @@ def _bounded(x: Tensor) -> Tensor:
     return x.sign() * x.abs().log1p()
 
 
-def _reading(link: Link, tensor: Tensor, states: Mapping[Key, Tensor]) -> Tensor:
+def _reading(link: Link, plain: Tensor, states: Mapping[Key, Tensor]) -> Tensor:
     rows, columns = _gathered(link.rows, states), _gathered(link.columns, states)
-    plain = _forms(link, tensor)[1]
     groups, _, senders = plain.shape
     met = torch.bmm(plain, columns.reshape(groups, senders, WIDTH)).reshape(-1, WIDTH) * senders**-0.5
     parts = [rows.mean(0), rows.std(0, correction=0), columns.mean(0), columns.std(0, correction=0)]
