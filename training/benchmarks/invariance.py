@@ -14,10 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fms_hub.weights.describe import refresh
-from fms_hub.weights.graph import WeightGraph
-from fms_hub.weights.responses import respond
-from fms_hub.weights.sketch import sketch
+from fms_hub.weights.describe import describe
 from fms_hub.weights.trace import trace
 from training.weight_passing.axes import permute
 from training.weight_passing.incidence import Link
@@ -179,8 +176,7 @@ def _features(
     """Nodes, pooled and L2; nodes have the sketch and the answers to synthetic images."""
     model.train().eval()
     state = _state(model)
-    bare = WeightGraph.of(wiring.structure, sketch(wiring.structure, state))
-    graph = refresh(bare, state, respond(model, size))
+    graph = describe(model, size)
     return graph.x.astype(np.float64), graph.pooled(), l2(wiring, state)
 
 
