@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from fms_hub.finetune.trainer import Trainer
-from training.corpus.plan import PlannedRun, plan
+from training.corpus.plan import PlannedRun, keeps_raw, plan
 from training.corpus.run import Settings, sweep, train_run
 from training.corpus.shards import read_graphs, read_shards, read_tensors
 from training.data import read_npz
@@ -99,3 +99,21 @@ def test_a_diverging_run_ends_with_its_reason(data: Path) -> None:
     assert rows[-1].status == "failed"
     assert (rows[-1].reason, rows[-1].validation_score) == ("diverged", None)
     assert len(rows) <= 3
+
+
+def test_the_weights_of_a_run_are_kept_in_half_precision_where_asked(data: Path) -> None:
+    trainer = Trainer(read_npz(data / "scans.npz"), image_size=32, device="cpu")
+    run = planned(1)[0]
+    assert not train_run(run, trainer, hub="scans", timed=False).raw
+    log = train_run(run, trainer, hub="scans", timed=False, keep_raw=True)
+    assert {key.rsplit("/", 1)[0] for key in log.raw} == set(log.graphs)
+    assert {value.dtype for value in log.raw.values()} == {np.dtype(np.float16)}
+    structure = next(iter(log.graphs.values())).structure
+    assert {owned.name for owned in structure.tensors} == {key.split("/", 2)[2] for key in log.raw}
+
+
+def test_about_one_run_in_so_many_keeps_its_weights() -> None:
+    runs = planned(60)
+    assert not any(keeps_raw(run, 0) for run in runs)
+    assert all(keeps_raw(run, 1) for run in runs)
+    assert 5 < sum(keeps_raw(run, 4) for run in runs) < 30

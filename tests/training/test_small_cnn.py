@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from training.corpus.runlog import RunLog
 from training.corpus.shards import read_shards, read_tensors
 from training.corpus.small_cnn import GreyTask, train_run
 from training.corpus.small_net import PIXELS, REPEATED, SmallCNN, initialise, plan
-from training.worth.hub import Hub, load_hub, pool_plain
+from training.weight_passing.passing import L2
+from training.worth.hub import Hub, load_hub, pool_nodes
+from training.worth.passing import with_l2
 
 HORIZON = 4
 CONFIGURATION = {
@@ -123,7 +126,7 @@ def test_plain_statistics_by_hand() -> None:
     assert row[PLAIN.index("bias_variance")] == pytest.approx(21.25)
     assert [row[PLAIN.index(f"bias_q{q}")] for q in (0, 25, 50, 75, 100)] == [0, 3.75, 7.5, 11.25, 15]
     assert not row[: len(PLAIN) // 2].any()
-    pooled = pool_plain(structure, plain_statistics(structure, state).astype(np.float64))
+    pooled = pool_nodes(structure, plain_statistics(structure, state).astype(np.float64))
     assert pooled.shape == (8 * len(PLAIN),)
     assert pooled[PLAIN.index("bias_mean")] == pytest.approx(7.5 * 2320 / (160 + 2 * 2320 + 34))
 
@@ -165,3 +168,17 @@ def test_one_configuration_in_seventeen_is_repeated_with_another_seed():
         assert (run.task, run.seed) == (original.task, 4)
         assert run.id != original.id
     assert {run.task for run in again} == {"a", "b"}
+
+
+def test_l2_describes_the_kept_weights_of_every_run(hub: Hub) -> None:
+    block = with_l2(hub).views[2].blocks["L2"]
+    assert block.shape == (2, 4 * len(L2))
+    assert np.ptp(block, axis=0).any()
+    raw = {k: v for k, v in hub.raw.items() if not k.startswith(f"{hub.runs[0]}/2/")}
+    raw |= {k.replace(hub.runs[1], hub.runs[0]): v for k, v in hub.raw.items() if f"{hub.runs[1]}/2/" in k}
+    assert not np.ptp(with_l2(replace(hub, raw=raw)).views[2].blocks["L2"], axis=0).any()
+
+
+def test_a_hub_without_all_weights_has_no_l2(hub: Hub) -> None:
+    raw = {key: value for key, value in hub.raw.items() if not key.startswith(hub.runs[1])}
+    assert "L2" not in with_l2(replace(hub, raw=raw)).views[2].blocks

@@ -1,9 +1,9 @@
 """What weights are worth: Kendall's tau of predicted against true final score from one early checkpoint.
 
-    python -m training.benchmarks.weight_worth --hub DIR [--learned L3,metanetwork] [--json] [--quick]
+    python -m training.benchmarks.weight_worth --hub DIR [--runs N] [--learned L3,metanetwork] [--quick]
 
 DIR holds the shards of one hub (`python -m training.corpus`). 5-fold cross-validation by run, 3 seeds
-(1 for what is slow: Gaussian process, metanetwork); tau
+(1 for what is slow: Gaussian process, metanetwork); rows with L2 need runs whose weights were kept; tau
 within each task, averaged over tasks and seeds; intervals are a bootstrap over runs, paired for differences.
 The task is known in every row. Resumable: predictions made before on the same runs are read back.
 """
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from training.worth.hub import Hub, View, load_hub
 from training.worth.learned import fit_predict, graph_source, raw_source
+from training.worth.passing import with_l2
 from training.worth.predictors import extra_trees, gaussian_process
 from training.worth.scores import Interval, folds, interval
 
@@ -44,6 +45,9 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("L1", "L4"),
     ("L1 pooled", "L4 pooled"),
     ("plain", "L4"),
+    ("L2",),
+    ("L1", "L2"),
+    ("L1", "L2", "L4"),
     ("metadata", "plain"),
     ("metadata", "L1"),
     ("metadata", "L1", "L4"),
@@ -53,6 +57,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     (*_SEEN, "plain"),
     (*_SEEN, "L1"),
     (*_SEEN, "L1", "L4"),
+    (*_SEEN, "L1", "L2", "L4"),
 )
 COMPARED = (
     (("L1",), ("plain",)),
@@ -67,7 +72,11 @@ COMPARED = (
     ((*_SEEN, "L1", "L4"), (*_SEEN, "plain")),
     (("metadata", "L1", "L4"), ("metadata", "plain")),
     (("metadata", "L1", "L4"), ("metadata",)),
+    (("L1", "L2"), ("L1",)),
+    (("L1", "L2", "L4"), ("L1", "L4")),
+    ((*_SEEN, "L1", "L2", "L4"), (*_SEEN, "L1", "L4")),
     (("L1", "L4", "L3"), ("L1", "L4")),
+    (("L1", "L2", "L4", "L3"), ("L1", "L4", "L3")),
     (("L1", "L4", "L3"), ("plain",)),
     (("metadata", "L1", "L4", "L3"), ("metadata", "L1", "L4")),
     ((*_SEEN, "L1", "L4", "L3"), (*_SEEN, "L1", "L4")),
@@ -138,7 +147,8 @@ def rows_of(view: View) -> Iterator[tuple[str, ...]]:
 
 
 def _telling(view: View, blocks: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in blocks if name not in view.blocks or view.blocks[name].shape[1])
+    """Without what says nothing; L3 is not a block but a predictor of its own."""
+    return tuple(n for n in blocks if n == "L3" or (n in view.blocks and view.blocks[n].shape[1]))
 
 
 def name_of(blocks: tuple[str, ...]) -> str:
@@ -186,6 +196,7 @@ def main() -> None:
     """Parse the command line, predict, print."""
     parser = argparse.ArgumentParser(prog="python -m training.benchmarks.weight_worth")
     parser.add_argument("--hub", type=Path, required=True, help="folder of one hub's shards")
+    parser.add_argument("--runs", type=int, help="take the first so many runs")
     parser.add_argument("--out", type=Path, default=Path("runs/weight_worth"))
     parser.add_argument("--predictors", default=",".join(PREDICTORS))
     parser.add_argument("--learned", default="", help="also train these encoders, e.g. L3,metanetwork")
@@ -193,7 +204,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_RUNS} runs, one seed, trees only")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    hub = load_hub(arguments.hub, most=QUICK_RUNS if arguments.quick else None)
+    hub = with_l2(load_hub(arguments.hub, most=QUICK_RUNS if arguments.quick else arguments.runs))
     seeds = 1 if arguments.quick else SEEDS
     names = ["extra trees"] if arguments.quick else arguments.predictors.split(",")
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -50,9 +50,8 @@ def main() -> None:
     run.add_argument("--timed", action="store_true", help="record seconds: nothing else runs here")
     run.set_defaults(command=_run)
     small = kinds.add_parser("small-cnn", help="train small networks from scratch by plan")
-    _add_common(small, runs=500)
+    _add_common(small, runs=500, raw_every=8)
     _add_tasks(small)
-    small.add_argument("--raw-every", type=int, default=8, help="keep the weights of one run in this many")
     small.add_argument("--together", type=int, default=1, help="networks trained at once, for GPUs")
     small.add_argument("--device", default="cpu", help="of networks trained at once")
     small.set_defaults(command=_small_cnn)
@@ -67,7 +66,7 @@ def main() -> None:
     parser.exit(status)
 
 
-def _add_common(parser: argparse.ArgumentParser, runs: int) -> None:
+def _add_common(parser: argparse.ArgumentParser, runs: int, raw_every: int = 0) -> None:
     parser.add_argument(
         "--data", type=Path, required=True, help="folder of the dataset .npz files, or a pack"
     )
@@ -75,6 +74,12 @@ def _add_common(parser: argparse.ArgumentParser, runs: int) -> None:
     parser.add_argument("--runs", type=int, default=runs, help="how many runs the sweep has in all")
     parser.add_argument("--time-limit", default="30m")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--raw-every",
+        type=int,
+        default=raw_every,
+        help="keep the weights of one run in this many; 0: of none",
+    )
 
 
 def _add_tasks(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +102,7 @@ def _timm_tiny(arguments: argparse.Namespace) -> int:
         seconds=_seconds(arguments),
         timed=False,
         device=arguments.device,
+        raw_every=arguments.raw_every,
     )
     return _report(in_processes(Sweep(planned[: arguments.runs], settings), arguments.workers), arguments)
 
@@ -111,6 +117,7 @@ def _run(arguments: argparse.Namespace) -> int:
         seconds=_seconds(arguments),
         timed=arguments.timed,
         device=arguments.device,
+        raw_every=arguments.raw_every,
     )
     chosen = [candidate.name for candidate in resolve(arguments.candidates.split(","))]
     horizons = [int(text) for text in arguments.horizons.split(",")]

@@ -37,6 +37,11 @@ class PlannedRun:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def keeps_raw(run: PlannedRun, every: int) -> bool:
+    """Whether the run is one of the about one in ``every`` whose weights are kept; 0 keeps none."""
+    return every > 0 and int(run.id, 16) % every == 0
+
+
 def plan(
     tasks: Sequence[str], candidates: Sequence[str], horizons: Sequence[int], seed: int
 ) -> Iterator[PlannedRun]:

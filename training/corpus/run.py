@@ -25,7 +25,7 @@ from fms_hub.weights.graph import WeightGraph
 from training.corpus.candidates import find, resolve
 from training.corpus.claims import Claims
 from training.corpus.plain import plain_statistics
-from training.corpus.plan import PlannedRun
+from training.corpus.plan import PlannedRun, keeps_raw
 from training.corpus.register import Register
 from training.corpus.runlog import RunLog, Sink
 from training.corpus.shards import Row
@@ -49,6 +49,7 @@ class Settings:
         seconds: time limit.
         timed: whether seconds are recorded: only where one run has the machine to itself.
         device: None takes a GPU if there is one.
+        raw_every: the weights of about one run in this many are kept; which follows from the ids; 0: none.
     """
 
     data: Path
@@ -59,6 +60,7 @@ class Settings:
     seconds: float
     timed: bool
     device: str | None
+    raw_every: int = 0
 
 
 @dataclass
@@ -108,7 +110,8 @@ def sweep(
             if claims.take(run.id):
                 trainer = bench.trainer(run)
                 _register(register, run, trainer, settings)
-                sink.add(train_run(run, trainer, hub=settings.hub, timed=settings.timed))
+                raw = keeps_raw(run, settings.raw_every)
+                sink.add(train_run(run, trainer, hub=settings.hub, timed=settings.timed, keep_raw=raw))
                 trained += 1
     return trained
 
@@ -136,7 +139,7 @@ def _next(waiting: list[PlannedRun]) -> PlannedRun | None:
     return None
 
 
-def train_run(run: PlannedRun, trainer: Trainer, *, hub: str, timed: bool) -> RunLog:
+def train_run(run: PlannedRun, trainer: Trainer, *, hub: str, timed: bool, keep_raw: bool = False) -> RunLog:
     """All epochs of one run."""
     candidate = resolve(run.candidate)
     graph = _graph(candidate, trainer)
@@ -163,6 +166,8 @@ def train_run(run: PlannedRun, trainer: Trainer, *, hub: str, timed: bool) -> Ru
                 key = f"{run.id}/{epoch}"
                 log.graphs[key] = refresh(graph, result.weights, result.responses)
                 log.plain[key] = plain_statistics(graph.structure, result.weights).astype(np.float16)
+                if keep_raw:
+                    log.keep(key, result.weights)
             test = trainer.test(candidate, run.hyperparameters, target) if epoch == run.horizon else None
             log.rows.append(_row(run, epoch, trainer, hub, result=result, test=test, sketch=key, timed=timed))
             if epoch > 1:

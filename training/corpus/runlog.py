@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
+import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from fms_hub.weights.graph import WeightGraph
 from training.corpus.claims import Claims
@@ -43,6 +45,14 @@ class RunLog:
         self.graphs |= other.graphs
         self.raw |= other.raw
         self.plain |= other.plain
+
+    def keep(self, key: str, state: Mapping[str, Tensor]) -> None:
+        """Keep a checkpoint's weights in half precision; counters are left out."""
+        self.raw |= {
+            f"{key}/{name}": value.detach().cpu().numpy().astype(np.float16)
+            for name, value in state.items()
+            if value.is_floating_point()
+        }
 
     def write(self, folder: Path) -> Path:
         """As one shard.

@@ -19,7 +19,7 @@ from fms_hub.finetune.seeding import seeded
 from fms_hub.tasks.task import Split, Task
 from fms_hub.weights.describe import describe
 from training.corpus.claims import Claims
-from training.corpus.plan import PlannedRun
+from training.corpus.plan import PlannedRun, keeps_raw
 from training.corpus.register import Register
 from training.corpus.runlog import RunLog, Sink
 from training.corpus.shards import Row
@@ -83,7 +83,7 @@ def sweep(
                 continue
             if run.task not in tasks:
                 tasks[run.task] = read_small_task(data, run.task, register)
-            sink.add(train_run(run, tasks[run.task], keep_raw=int(run.id, 16) % raw_every == 0))
+            sink.add(train_run(run, tasks[run.task], keep_raw=keeps_raw(run, raw_every)))
             trained += 1
     return trained
 
@@ -130,8 +130,7 @@ def keep(log: RunLog, key: str, net: SmallCNN, *, raw: bool) -> None:
     """Add the weight graph of a network on the CPU to the log, and with ``raw`` its weights."""
     log.graphs[key] = describe(net, (1, PIXELS, PIXELS))
     if raw:
-        weights = {name: value.detach().contiguous() for name, value in net.state_dict().items()}
-        log.raw |= {f"{key}/{name}": value.numpy().astype(np.float16) for name, value in weights.items()}
+        log.keep(key, net.state_dict())
 
 
 def _optimiser(net: nn.Module, values: Mapping[str, object]) -> torch.optim.Optimizer:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from training.corpus.claims import Claims
 from training.corpus.ensemble import Form, train_together
-from training.corpus.plan import PlannedRun
+from training.corpus.plan import PlannedRun, keeps_raw
 from training.corpus.register import Register
 from training.corpus.runlog import Sink
 from training.corpus.small_cnn import HUB, GreyTask, read_small_task
@@ -77,11 +77,9 @@ def sweep(
         queue = Queue(list(islice(planned, runs)), claims)
         while time.monotonic() < deadline and (batch := queue.next(together, data, register)):
             task = queue.tasks[batch[0].task]
-            for log in train_together(batch, task, device=device, keep_raw=lambda run: _kept(run, raw_every)):
+            for log in train_together(
+                batch, task, device=device, keep_raw=lambda run: keeps_raw(run, raw_every)
+            ):
                 sink.add(log)
             trained += len(batch)
     return trained
-
-
-def _kept(run: PlannedRun, raw_every: int) -> bool:
-    return int(run.id, 16) % raw_every == 0

@@ -22,9 +22,11 @@ from fms_hub.weights.graph import WeightGraph
 from fms_hub.weights.pooling import POOLED
 from fms_hub.weights.responses import RESPONSE_FEATURES
 from fms_hub.weights.structure import Structure
-from training.corpus.plain import PLAIN, plain_statistics, statistics
+from training.corpus.plain import plain_statistics, statistics
+from training.corpus.schema import TaskRow
 from training.corpus.shards import Tensors, read_corpus, warn
-from training.corpus.small_net import CANDIDATE, INITIALISATIONS
+from training.corpus.small_net import CANDIDATE, INITIALISATIONS, PIXELS
+from training.corpus.tables import read_table
 
 Array = NDArray[np.float64]
 _WEIGHTS = slice(None, -len(RESPONSE_FEATURES))
@@ -60,6 +62,8 @@ class Hub:
         runs: ids (n,).
         task: number of each run's task (n,).
         candidate: number of each run's candidate (n,).
+        candidates: each run's candidate by name (n,).
+        pixels: height and width of the images.
         final: validation score after the last epoch (n,).
         views: by epoch.
         raw: weights by ``RUN/EPOCH/NAME`` where they were kept.
@@ -69,6 +73,8 @@ class Hub:
     runs: tuple[str, ...]
     task: NDArray[np.int64]
     candidate: NDArray[np.int64]
+    candidates: tuple[str, ...]
+    pixels: int
     final: Array
     views: Mapping[int, View]
     raw: Tensors
@@ -100,13 +106,13 @@ def load_hub(folder: Path, most: int | None = None) -> Hub:
     sketched = corpus.graphs
     small = bool((finished.candidate == CANDIDATE).all())
     runs = tuple(finished.run)
-    raw = corpus.tensors("raw" if small else "plain")
+    raw, kept = corpus.tensors("raw"), corpus.tensors("plain")
     views: dict[int, View] = {}
     none = np.zeros((len(runs), 0))
     for epoch in EPOCHS:
         if all(f"{run}/{epoch}" in sketched for run in runs):
             graphs = [sketched[f"{run}/{epoch}"] for run in runs]
-            plain = _plain_small(raw, runs, epoch) if small else _plain_mixed(raw, runs, epoch, graphs)
+            plain = _plain_small(raw, runs, epoch) if small else _plain_mixed(kept, runs, epoch, graphs)
             views[epoch] = View(
                 blocks={
                     "metadata": none if small else _metadata(finished, graphs),
@@ -126,9 +132,11 @@ def load_hub(folder: Path, most: int | None = None) -> Hub:
         runs=runs,
         task=pd.factorize(finished.task, sort=True)[0].astype(np.int64),
         candidate=pd.factorize(finished.candidate, sort=True)[0].astype(np.int64),
+        candidates=tuple(finished.candidate),
+        pixels=max((task.image_size or PIXELS for task in read_table(folder, TaskRow)), default=PIXELS),
         final=finished.validation_score.to_numpy(np.float64),
         views=views,
-        raw=raw if small else {},
+        raw=raw,
     )
 
 
@@ -182,44 +190,44 @@ def _plain_pooled(raw: Tensors, runs: Sequence[str], epoch: int, graphs: Sequenc
     rows = []
     for run, graph in zip(runs, graphs, strict=True):
         state = {name: torch.from_numpy(raw[f"{run}/{epoch}/{name}"]).float() for name in names}
-        rows.append(pool_plain(graph.structure, plain_statistics(graph.structure, state).astype(np.float64)))
+        rows.append(pool_nodes(graph.structure, plain_statistics(graph.structure, state).astype(np.float64)))
     return _varying(np.array(rows))
 
 
 def _plain_mixed(plain: Tensors, runs: Sequence[str], epoch: int, graphs: Sequence[WeightGraph]) -> Array:
     return np.array(
         [
-            pool_plain(graph.structure, plain[f"{run}/{epoch}"].astype(np.float64))
+            pool_nodes(graph.structure, plain[f"{run}/{epoch}"].astype(np.float64))
             for run, graph in zip(runs, graphs, strict=True)
         ]
     )
 
 
-def pool_plain(structure: Structure, plain: Array) -> Array:
-    """Plain statistics of a network of any architecture, pooled as `WeightGraph.pooled` pools.
+def pool_nodes(structure: Structure, table: Array) -> Array:
+    """Features of the nodes of a network of any architecture, pooled as `WeightGraph.pooled` pools.
 
     Args:
         structure: its nodes.
-        plain: (nodes, len(PLAIN)).
+        table: (nodes, width).
 
     Returns:
-        (8 * len(PLAIN),): mean and deviation over matrix nodes weighted by their parameters, plain
+        (8 * width,): mean and deviation over matrix nodes weighted by their parameters, plain
         means over thirds of depth, the head, mean and deviation over norm nodes.
     """
     matrices = [i for i, node in enumerate(structure.nodes) if node.matrix is not None]
     sizes = np.array([structure.nodes[i].parameters for i in matrices], dtype=np.float64)
     depth = np.array([structure.nodes[i].depth for i in matrices])
-    whole, share = plain[matrices], sizes / sizes.sum()
+    whole, share = table[matrices], sizes / sizes.sum()
     mean = share @ whole
     third = np.minimum((depth * 3).astype(int), 2)
-    norms = plain[[i for i, node in enumerate(structure.nodes) if node.kind == "norm"]]
+    norms = table[[i for i, node in enumerate(structure.nodes) if node.kind == "norm"]]
     parts = [
         mean,
         np.sqrt(share @ (whole - mean) ** 2),
         *(_mean(whole[third == part]) for part in range(3)),
-        np.zeros(len(PLAIN)) if structure.head is None else plain[structure.head],
+        np.zeros(table.shape[1]) if structure.head is None else table[structure.head],
         _mean(norms),
-        norms.std(0) if len(norms) else np.zeros(len(PLAIN)),
+        norms.std(0) if len(norms) else np.zeros(table.shape[1]),
     ]
     return np.concatenate(parts)
 

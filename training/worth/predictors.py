@@ -38,7 +38,7 @@ def _inputs(hub: Hub, known: Mapping[str, Array], blocks: Sequence[str]) -> Inpu
     n = len(hub.runs)
     weights = [
         known[name]
-        for name in ("plain", "plain pooled", "L1", "L1 pooled", "L4", "L4 pooled")
+        for name in ("plain", "plain pooled", "L1", "L1 pooled", "L2", "L4", "L4 pooled")
         if name in blocks
     ]
     metadata = [known["metadata"]] if "metadata" in blocks else []
