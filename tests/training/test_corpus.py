@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
 
+from fms_hub.corpus.shards import read_graphs, read_shards, read_tensors
 from fms_hub.finetune.trainer import Trainer
 from training.corpus.plan import PlannedRun, keeps_raw, plan
 from training.corpus.run import Settings, sweep, train_run
-from training.corpus.shards import read_graphs, read_shards, read_tensors
 from training.data import read_npz
 
 CANDIDATES = ("scratch:test_resnet", "scratch:test_vit")

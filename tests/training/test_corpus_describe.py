@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fms_hub.corpus.schema import CandidateRow, Fault, ProbeRow, Row, TaskRow, to_table
+from fms_hub.corpus.shards import read_corpus, read_graphs, read_shards, write_shard
+from fms_hub.corpus.tables import add_rows, read_table
 from fms_hub.weights.describe import describe as describe_weights
 from training.corpus.collect import Kept, collect
 from training.corpus.describe import describe, write_picture
 from training.corpus.holdings import Holdings, beats_linear_probe, folders, noise, runs_of
-from training.corpus.schema import CandidateRow, Fault, ProbeRow, Row, TaskRow, to_table
-from training.corpus.shards import read_corpus, read_graphs, read_shards, write_shard
 from training.corpus.small_net import PIXELS, SmallCNN
-from training.corpus.tables import add_rows, read_table
 from training.corpus.targets import missing
 
 SOURCES = ("gtsrb", "cifar10", "fashion_mini")

@@ -11,10 +11,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from fms_hub.corpus.shards import read_corpus
 from fms_hub.tasks.dataset import load_task
 from training.corpus.ensemble import Form, train_together
 from training.corpus.plan import PlannedRun
-from training.corpus.shards import read_corpus
 from training.corpus.small_cnn import GreyTask, train_run
 from training.corpus.together import sweep
 

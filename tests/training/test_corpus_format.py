@@ -17,18 +17,18 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 
+from fms_hub.corpus import manifest, sketches
+from fms_hub.corpus.manifest import Entry
+from fms_hub.corpus.schema import META_FEATURES, CandidateRow, Fault, Row, TaskRow, to_table
+from fms_hub.corpus.shards import check_shards, read_corpus, read_graphs, read_shards, write_shard
+from fms_hub.corpus.tables import add_rows, read_table
 from fms_hub.tasks.dataset import digits
 from fms_hub.weights.describe import describe
 from fms_hub.weights.graph import WeightGraph
 from fms_hub.weights.sketch import SKETCH_VERSION
-from training.corpus import manifest, sketches
 from training.corpus.claims import Claims
-from training.corpus.manifest import Entry
 from training.corpus.runlog import RunLog, Sink
-from training.corpus.schema import META_FEATURES, CandidateRow, Fault, Row, TaskRow, to_table
-from training.corpus.shards import check_shards, read_corpus, read_graphs, read_shards, write_shard
 from training.corpus.small_net import PIXELS, SmallCNN
-from training.corpus.tables import add_rows, read_table
 
 
 def row(**changes: object) -> Row:
@@ -101,7 +101,7 @@ def test_one_network_has_one_structure(folder: Path, graph: WeightGraph) -> None
 
 def test_graphs_are_read_without_building_models(folder: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from training.corpus.shards import read_graphs\n"
+        "import sys; from pathlib import Path; from fms_hub.corpus.shards import read_graphs\n"
         f"graphs = read_graphs(Path({str(folder)!r}))\n"
         "assert graphs['good/2'].x.shape[0] == 6 and 'timm' not in sys.modules"
     )
@@ -281,7 +281,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from fms_hub.errors import StorageError
-from training.corpus.shards import Row, write_shard
+from fms_hub.corpus.shards import Row, write_shard
 folder = Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 try:
@@ -313,7 +313,7 @@ from pathlib import Path
 from fms_hub.errors import StorageError
 from training.corpus.claims import Claims
 from training.corpus.runlog import RunLog, Sink
-from training.corpus.shards import Row
+from fms_hub.corpus.shards import Row
 folder = Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000,) * 2)
 try:
@@ -344,7 +344,7 @@ import sys, time
 from pathlib import Path
 from training.corpus.claims import Claims
 from training.corpus.runlog import RunLog, Sink
-from training.corpus.shards import Row
+from fms_hub.corpus.shards import Row
 folder = Path(sys.argv[1])
 with Claims(folder) as claims, Sink(claims, runs=3) as sink:
     print("ready", flush=True)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from fms_hub.corpus.schema import CandidateRow, Fault, Row, TaskRow
+from fms_hub.corpus.shards import check_shards, read_shards
+from fms_hub.corpus.tables import read_table
 from training.corpus.outside import Imported, import_outside
-from training.corpus.schema import CandidateRow, Fault, Row, TaskRow
-from training.corpus.shards import check_shards, read_shards
 from training.corpus.splits import Fold, Run, read_splits
-from training.corpus.tables import read_table
 
 SETTINGS = {
     "seed": 1, "model": "resnet50", "epochs": 50, "patience": 10, "dropout_p": 0.4, "optimizer": "AdamW",

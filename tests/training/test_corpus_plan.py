@@ -14,6 +14,7 @@ import pytest
 from sklearn.datasets import load_digits
 from timm.models import is_model
 
+from fms_hub.corpus.shards import read_shards
 from fms_hub.errors import CandidateError
 from fms_hub.models import bundle
 from fms_hub.models.bundle import BundledCheckpoint
@@ -23,7 +24,6 @@ from training.corpus import candidates, tasks, timm_tiny
 from training.corpus.parallel import Sweep, in_processes
 from training.corpus.plan import PlannedRun
 from training.corpus.run import Settings, sweep
-from training.corpus.shards import read_shards
 from training.pretrain.sources import SOURCES
 
 PRETRAINED = candidates.timm_tiny()

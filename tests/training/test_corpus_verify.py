@@ -17,15 +17,15 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from fms_hub.corpus.schema import CandidateRow, Fault, ProbeRow, TaskRow
+from fms_hub.corpus.shards import read_corpus, read_shards, write_shard
+from fms_hub.corpus.tables import add_rows, read_table
 from training.corpus import small_cnn, small_net
 from training.corpus.collect import Kept, collect
 from training.corpus.digits import write_digits
 from training.corpus.holdings import noise, runs_of
 from training.corpus.probe import REGULARISATIONS, probe_all
 from training.corpus.runlog import rows_of
-from training.corpus.schema import CandidateRow, Fault, ProbeRow, TaskRow
-from training.corpus.shards import read_corpus, read_shards, write_shard
-from training.corpus.tables import add_rows, read_table
 from training.corpus.tasks import read_task
 from training.corpus.verify import DEVIATIONS, verify
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from fms_hub.corpus.shards import read_shards, read_tensors
 from fms_hub.tasks.dataset import load_task
 from fms_hub.tasks.task import Task
 from fms_hub.weights.graph import COLUMNS
 from training.corpus.plain import PLAIN, plain_statistics
 from training.corpus.plan import PlannedRun
 from training.corpus.runlog import RunLog
-from training.corpus.shards import read_shards, read_tensors
 from training.corpus.small_cnn import GreyTask, train_run
 from training.corpus.small_net import PIXELS, REPEATED, SmallCNN, initialise, plan
 from training.weight_passing.passing import L2

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch
 
+from fms_hub.corpus.schema import Fault
+from fms_hub.corpus.shards import read_shards
 from fms_hub.errors import FMSHubError, UsageError
 from fms_hub.models.catalog import resolve
 from fms_hub.records import Budget
@@ -23,8 +25,6 @@ from training.corpus.packed import read_pack
 from training.corpus.parallel import Sweep, in_processes
 from training.corpus.plan import plan
 from training.corpus.run import Settings, sweep
-from training.corpus.schema import Fault
-from training.corpus.shards import read_shards
 from training.corpus.tasks import IMAGE_SIZE, TIMM_TINY, names
 
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fms_hub.corpus.schema import CandidateRow, Row
 from training.corpus.log import Log, run_id, task_row
-from training.corpus.schema import CandidateRow, Row
 
 HUB = "aerial"
 LICENCE = "MIT (logs)"

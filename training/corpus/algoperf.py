@@ -17,8 +17,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from fms_hub.corpus.schema import CandidateRow, Row
 from training.corpus.log import Log, run_id, task_row
-from training.corpus.schema import CandidateRow, Row
 
 HUB = "algoperf"
 TASK = "imagenet1k"

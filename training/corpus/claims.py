@@ -18,9 +18,9 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
-from training.corpus import manifest
-from training.corpus.schema import Fault
-from training.corpus.shards import read_corpus, warn
+from fms_hub.corpus import manifest
+from fms_hub.corpus.schema import Fault
+from fms_hub.corpus.shards import read_corpus, warn
 
 CLAIMS = "claims"
 

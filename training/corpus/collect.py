@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from fms_hub.corpus.schema import CandidateRow, ProbeRow, TaskRow
+from fms_hub.corpus.shards import Tensors, read_corpus, warn, write_shard
+from fms_hub.corpus.sketches import Graphs
+from fms_hub.corpus.tables import add_rows, read_table
 from fms_hub.weights.graph import WeightGraph
 from training.corpus import schema1
 from training.corpus.runlog import rows_of
-from training.corpus.schema import CandidateRow, ProbeRow, TaskRow
-from training.corpus.shards import Tensors, read_corpus, warn, write_shard
-from training.corpus.sketches import Graphs
-from training.corpus.tables import add_rows, read_table
 
 RUNS_PER_SHARD = 300
 

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
-from training.corpus import manifest
+from fms_hub.corpus import manifest
+from fms_hub.corpus.schema import CandidateRow, ProbeRow, TaskRow
+from fms_hub.corpus.shards import Corpus, Refused, read_corpus
+from fms_hub.corpus.tables import read_table
 from training.corpus.claims import CLAIMS
-from training.corpus.schema import CandidateRow, ProbeRow, TaskRow
-from training.corpus.shards import Corpus, Refused, read_corpus
-from training.corpus.tables import read_table
 from training.worth.scores import tau_within
 
 DATA = Path(__file__).parent / "data"

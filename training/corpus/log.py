@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from training.corpus.schema import CandidateRow, Row, TaskRow
+from fms_hub.corpus.schema import CandidateRow, Row, TaskRow
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fms_hub.corpus.schema import CandidateRow, TaskRow
+from fms_hub.corpus.shards import write_shard
+from fms_hub.corpus.tables import add_rows
 from training.corpus.aerial import read_aerial
 from training.corpus.algoperf import read_algoperf
 from training.corpus.log import Log
-from training.corpus.schema import CandidateRow, TaskRow
-from training.corpus.shards import write_shard
-from training.corpus.tables import add_rows
 from training.corpus.timm_results import read_timm_results
 
 SOURCES: Mapping[str, Callable[[Path], Log]] = {

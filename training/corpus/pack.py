@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fms_hub.corpus.wholefile import write_whole
 from fms_hub.errors import TaskError
 from fms_hub.tasks.images import ArrayImages
 from fms_hub.tasks.splits import SPLITS
@@ -20,7 +21,6 @@ from fms_hub.tasks.task import Split
 from training.corpus.packed import VERSION, Pack, read_pack, sheet
 from training.corpus.plan import PlannedRun
 from training.corpus.tasks import IMAGE_SIZE, SPLIT_SEED, provenance, read_task
-from training.corpus.wholefile import write_whole
 
 MOST_BYTES = 12 * 10**6
 QUALITY = 80

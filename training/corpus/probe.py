@@ -22,6 +22,9 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from fms_hub.corpus.schema import Fault, ProbeRow, TaskRow
+from fms_hub.corpus.shards import read_shards
+from fms_hub.corpus.tables import add_rows, read_table
 from fms_hub.finetune.epoch import Stage, probabilities
 from fms_hub.finetune.gallery import Gallery
 from fms_hub.finetune.scores import METRICS
@@ -30,9 +33,6 @@ from fms_hub.models.zoo import build
 from fms_hub.records import Candidate
 from fms_hub.tasks.task import Split, Task
 from training.corpus.candidates import resolve
-from training.corpus.schema import Fault, ProbeRow, TaskRow
-from training.corpus.shards import read_shards
-from training.corpus.tables import add_rows, read_table
 from training.corpus.tasks import read_task
 
 REGULARISATIONS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)

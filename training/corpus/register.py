@@ -6,13 +6,13 @@ from pathlib import Path
 
 from timm.models import model_entrypoint
 
+from fms_hub.corpus.schema import CandidateRow, TaskRow
+from fms_hub.corpus.tables import add_rows
 from fms_hub.models import bundle
 from fms_hub.models.zoo import build
 from fms_hub.tasks.task import Task
 from training.corpus.candidates import SOURCES_ROOT, resolve, timm_tiny
-from training.corpus.schema import CandidateRow, TaskRow
 from training.corpus.splits import read_splits
-from training.corpus.tables import add_rows
 from training.corpus.tasks import dataset, limit, provenance
 
 SMALL_CNN = CandidateRow(

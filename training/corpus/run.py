@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fms_hub.corpus.shards import Row
 from fms_hub.errors import TrainingFailure
 from fms_hub.finetune.trainer import EpochResult, Trainer
 from fms_hub.models.zoo import build
@@ -28,7 +29,6 @@ from training.corpus.plain import plain_statistics
 from training.corpus.plan import PlannedRun, keeps_raw
 from training.corpus.register import Register
 from training.corpus.runlog import RunLog, Sink
-from training.corpus.shards import Row
 from training.corpus.tasks import metric, read_task
 
 SKETCHED = (1, 4)

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from fms_hub.corpus.shards import Row, Tensors, read_corpus, write_shard
 from fms_hub.weights.graph import WeightGraph
 from training.corpus.claims import Claims
-from training.corpus.shards import Row, Tensors, read_corpus, write_shard
 
 SECONDS_PER_SHARD = 180.0
 """A finished run waits about so long for its shard at most."""

@@ -12,13 +12,13 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor
 
+from fms_hub.corpus import manifest
+from fms_hub.corpus.manifest import MANIFEST
+from fms_hub.corpus.schema import Fault
+from fms_hub.corpus.shards import Tensors
 from fms_hub.weights.describe import describe
 from fms_hub.weights.graph import WeightGraph
-from training.corpus import manifest
-from training.corpus.manifest import MANIFEST
 from training.corpus.register import Register
-from training.corpus.schema import Fault
-from training.corpus.shards import Tensors
 from training.corpus.small_cnn import HUB, read_small_task
 from training.corpus.small_net import CANDIDATE, PIXELS, SmallCNN
 

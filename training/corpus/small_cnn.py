@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fms_hub.corpus.shards import Row
 from fms_hub.finetune.seeding import seeded
 from fms_hub.tasks.task import Split, Task
 from fms_hub.weights.describe import describe
@@ -22,7 +23,6 @@ from training.corpus.claims import Claims
 from training.corpus.plan import PlannedRun, keeps_raw
 from training.corpus.register import Register
 from training.corpus.runlog import RunLog, Sink
-from training.corpus.shards import Row
 from training.corpus.small_net import CANDIDATE, PIXELS, SmallCNN, initialise
 from training.corpus.tasks import read_task
 

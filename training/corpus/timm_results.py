@@ -7,8 +7,8 @@ from pathlib import Path
 
 from timm.models import is_model, model_entrypoint
 
+from fms_hub.corpus.schema import CandidateRow
 from training.corpus.log import Log
-from training.corpus.schema import CandidateRow
 
 _RESULTS, _METADATA = "results-imagenet.csv", "model_metadata-in1k.csv"
 LICENCE = "Apache-2.0 (results); weights: ImageNet terms"

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fms_hub.corpus.schema import Fault, Row, TaskRow
+from fms_hub.corpus.shards import Corpus, read_corpus
+from fms_hub.corpus.tables import read_table
 from fms_hub.finetune.trainer import Trainer
 from fms_hub.tasks.task import Task
 from training.corpus import run as fine_tuning
@@ -17,9 +20,6 @@ from training.corpus import small_cnn
 from training.corpus.holdings import noise, runs_of
 from training.corpus.plan import PlannedRun
 from training.corpus.runlog import RunLog
-from training.corpus.schema import Fault, Row, TaskRow
-from training.corpus.shards import Corpus, read_corpus
-from training.corpus.tables import read_table
 from training.corpus.tasks import read_task
 
 DEVIATIONS = 3.0

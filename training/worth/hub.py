@@ -16,6 +16,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from fms_hub.corpus.schema import TaskRow
+from fms_hub.corpus.shards import Tensors, read_corpus, warn
+from fms_hub.corpus.tables import read_table
 from fms_hub.records import Value
 from fms_hub.search.space import Space
 from fms_hub.weights.graph import WeightGraph
@@ -23,10 +26,7 @@ from fms_hub.weights.pooling import POOLED
 from fms_hub.weights.responses import RESPONSE_FEATURES
 from fms_hub.weights.structure import Structure
 from training.corpus.plain import plain_statistics, statistics
-from training.corpus.schema import TaskRow
-from training.corpus.shards import Tensors, read_corpus, warn
 from training.corpus.small_net import CANDIDATE, INITIALISATIONS, PIXELS
-from training.corpus.tables import read_table
 
 Array = NDArray[np.float64]
 _WEIGHTS = slice(None, -len(RESPONSE_FEATURES))

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from training.corpus.schema import Fault, Row, arrow_schema
+from fms_hub.corpus.schema import Fault, Row, arrow_schema
 
 _SCORES = ("validation_score", "test_score")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.corpus.wholefile import write_whole
+from fms_hub.corpus.wholefile import write_whole
 
 CARD = "README.md"
 _TABLES = {

@@ -1,0 +1,1 @@
+"""The corpus: logged runs with sketches as shards, and what a search gives back to them."""
