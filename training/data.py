@@ -26,13 +26,12 @@ from numpy.typing import NDArray
 
 from fms_hub.errors import TaskError
 from fms_hub.tasks.decode import decode
+from fms_hub.tasks.splits import stratified_subset
 from fms_hub.tasks.task import Task, task_from_arrays
 from fms_hub.tasks.threads import in_order
 
 DOMAINS = ("art", "cartoon", "photo", "sketch")
 """The domains of PACS, index = number in ``dom_train`` and ``dom_test``."""
-
-_SMALLEST_CLASS = 2
 
 
 @dataclass(frozen=True)
@@ -123,28 +122,6 @@ def _rows(arrays: Mapping[str, NDArray[Any]], split: str, domain: str | None) ->
     if domain not in DOMAINS:
         raise TaskError(f"domain must be one of {', '.join(DOMAINS)}; found {domain!r}.")
     return np.flatnonzero(arrays[f"dom_{split}"] == DOMAINS.index(domain))
-
-
-def stratified_subset(labels: NDArray[Any], limit: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Choose at most `limit` positions, ascending, each class by its share but at least two of it.
-
-    Raises:
-        TaskError: the limit is below two images of every class.
-    """
-    classes, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    if limit < _SMALLEST_CLASS * len(classes):
-        raise TaskError(
-            f"{len(classes)} classes need a limit of at least {_SMALLEST_CLASS * len(classes)} training "
-            f"images, found {limit}."
-        )
-    # Every image gets its place within its class, as a fraction: the lowest fractions overall are stratified.
-    order = generator.permutation(len(labels))
-    place = np.empty(len(labels))
-    for label in range(len(classes)):
-        members = order[inverse[order] == label]
-        place[members] = (np.arange(len(members)) + 0.5) / counts[label]
-        place[members[:_SMALLEST_CLASS]] = -1
-    return np.sort(order[np.argsort(place[order], kind="stable")][:limit])
 
 
 def _read(

@@ -182,17 +182,24 @@ def build_copy(module: TimmNetwork, request: Request) -> Model:
     with seeded(request.seed):
         cast(TimmNetwork, copied).reset_classifier(request.classes)
     if request.dropout > 0:
-        for head in _heads(copied):
+        for head in heads(copied):
             head.register_forward_pre_hook(HeadDropout(request.dropout))
     spec = input_spec(copied, request.image_size)
     require_logits(copied, request.name, request.classes, spec.size)
     return Model(copied, spec)
 
 
+def heads(module: nn.Module) -> tuple[nn.Module, ...]:
+    """The classification heads of a timm network, one but for distilled networks."""
+    assert isinstance(module, TimmNetwork)
+    found = module.get_classifier()
+    return found if isinstance(found, tuple) else (found,)
+
+
 def head_names(module: nn.Module) -> frozenset[str]:
     """State dict keys of a timm network's classification head."""
-    heads = [id(head) for head in _heads(module)]
-    prefixes = tuple(f"{path}." for path, child in module.named_modules() if id(child) in heads)
+    found = [id(head) for head in heads(module)]
+    prefixes = tuple(f"{path}." for path, child in module.named_modules() if id(child) in found)
     return frozenset(key for key in module.state_dict() if key.startswith(prefixes))
 
 
@@ -236,12 +243,6 @@ def _drop_tag(config: Path) -> None:
     content = json.loads(config.read_text(encoding="utf-8"))
     content["pretrained_cfg"].pop("tag", None)
     config.write_text(json.dumps(content, indent=2), encoding="utf-8")
-
-
-def _heads(module: nn.Module) -> tuple[nn.Module, ...]:
-    assert isinstance(module, TimmNetwork)
-    heads = module.get_classifier()
-    return heads if isinstance(heads, tuple) else (heads,)
 
 
 def _create(

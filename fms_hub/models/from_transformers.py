@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from fms_hub.models.model import (
     seeded,
     summary,
 )
+from fms_hub.models.tensors import LocalTensors
 
 
 class Logits(nn.Module):
@@ -88,6 +90,25 @@ def original(opened: CheckpointFolder, name: str, image_size: int | None, *, wei
     with _quiet():
         network = _pretrained(opened, name, frozenset()) if weights else _from_config(_config(opened))
     return _wrapped(network, opened, image_size)
+
+
+def heads(module: nn.Module) -> tuple[nn.Module, ...]:
+    """The layers of a network of this door whose shape follows the number of classes."""
+    assert isinstance(module, Logits)
+    config = copy.deepcopy(module.network.config)
+    owners = dict.fromkeys(key.rpartition(".")[0] for key in sorted(_head_names(config, config.num_labels)))
+    return tuple(module.network.get_submodule(owner) for owner in owners)
+
+
+def has_head(opened: CheckpointFolder) -> bool:
+    """Whether the files hold a classification head, not the backbone alone; only their lists are read.
+
+    Raises:
+        CandidateError: no image classifier of this type, or a file that is no safetensors.
+    """
+    config = _config(opened)
+    with LocalTensors(opened.files, "cpu") as tensors:
+        return _head_names(config, config.num_labels) <= tensors.layout.keys()
 
 
 def require_classifier(opened: CheckpointFolder) -> None:

@@ -85,11 +85,26 @@ def require_logits(module: nn.Module, name: str, classes: int, size: int) -> Non
     Raises:
         CandidateError: the forward pass fails at this size, or gives another shape.
     """
+    logits = dry_run(module, name, size)
+    found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if found != (1, classes):
+        raise CandidateError(
+            f"{name} must map images (B, 3, {size}, {size}) to logits (B, {classes}); one gave {found}. "
+            "Wrap it in a module that returns the logits tensor."
+        )
+
+
+def dry_run(module: nn.Module, name: str, size: int) -> object:
+    """What the network makes of one black image; its mode stays as it was.
+
+    Raises:
+        CandidateError: the forward pass fails at this size.
+    """
     training = module.training
     module.eval()
     try:
         with torch.no_grad():
-            logits = module(torch.zeros(1, 3, size, size))
+            answer: object = module(torch.zeros(1, 3, size, size))
     except (
         RuntimeError,
         AssertionError,
@@ -105,12 +120,7 @@ def require_logits(module: nn.Module, name: str, classes: int, size: int) -> Non
         ) from error
     finally:
         module.train(training)
-    found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if found != (1, classes):
-        raise CandidateError(
-            f"{name} must map images (B, 3, {size}, {size}) to logits (B, {classes}); one gave {found}. "
-            "Wrap it in a module that returns the logits tensor."
-        )
+    return answer
 
 
 def require_fit(problems: Mapping[str, Iterable[str]], name: str) -> None:

@@ -93,6 +93,24 @@ def load(candidate: Candidate, image_size: int | None = None, *, weights: bool =
         return built
 
 
+def has_head(candidate: Candidate) -> bool:
+    """Whether `load` would find a classification head in the candidate's files, which are fetched for it.
+
+    timm's are loaded whole or not at all, so that only transformers' are looked at.
+
+    Raises:
+        CandidateError, HubError: as in `load`.
+    """
+    if candidate.source in ("scratch", "module"):
+        return False
+    if opening.is_registered(candidate):
+        return True
+    opened = opening.open_checkpoint(candidate)
+    if opened.layout == "timm":
+        return True
+    return bool(opening.transformers_door(candidate.name).has_head(opened))
+
+
 @contextmanager
 def open_tensors(candidate: Candidate, *, device: str, stream: bool) -> Iterator[Tensors]:
     """The tensors in a candidate's files, to be read one by one.

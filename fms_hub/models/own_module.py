@@ -48,6 +48,15 @@ def build(module: nn.Module, request: Request) -> Model:
     return Model(copied, spec)
 
 
+def heads(module: nn.Module, name: str) -> tuple[nn.Module, ...]:
+    """The one layer of a module that `build` takes for its head.
+
+    Raises:
+        CandidateError: the module has no linear layer.
+    """
+    return (_last_linear(module, name)[1],)
+
+
 def layer_groups(module: nn.Module) -> tuple[tuple[str, ...], ...]:
     """Parameter names in module order, one group for each block of a container or unnumbered layer."""
     names = (name for name, _ in module.named_parameters())

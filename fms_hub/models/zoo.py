@@ -20,7 +20,7 @@ from fms_hub.models import folder, from_timm, opening, own_module
 from fms_hub.models.model import InputSpec, Model, Request
 from fms_hub.records import Candidate
 
-__all__ = ["InputSpec", "Model", "build", "ensure_local", "export", "layer_groups"]
+__all__ = ["InputSpec", "Model", "build", "ensure_local", "export", "heads", "layer_groups"]
 
 
 def build(
@@ -90,6 +90,24 @@ def layer_groups(module: nn.Module) -> tuple[tuple[str, ...], ...]:
     if isinstance(module, from_timm.TimmNetwork):
         return from_timm.layer_groups(module)
     return own_module.layer_groups(module)
+
+
+def heads(model: Model, candidate: Candidate) -> tuple[nn.Module, ...]:
+    """The layers that make logits of features, within the network; several in distilled networks.
+
+    Args:
+        model: from `build` or `fms_hub.models.original.load`, of this candidate.
+        candidate: what it was built from.
+
+    Raises:
+        CandidateError: a user's own module without a linear layer.
+    """
+    if isinstance(model.module, from_timm.TimmNetwork):
+        return from_timm.heads(model.module)
+    if candidate.source == "module":
+        return own_module.heads(model.module, candidate.name)
+    found: tuple[nn.Module, ...] = opening.transformers_door(candidate.name).heads(model.module)
+    return found
 
 
 def export(

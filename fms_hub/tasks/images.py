@@ -166,6 +166,32 @@ class ShrunkImages:
         return shrink(self.images[i], self.side)
 
 
+@dataclass(frozen=True)
+class ChosenImages:
+    """Some of the images of a kind that cannot select them itself.
+
+    Attributes:
+        images: all of them.
+        rows: positions of the chosen ones, shape (n,).
+    """
+
+    images: Images
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> Image.Image:
+        return self.images[int(self.rows[i])]
+
+
+def taken(images: Images, rows: NDArray[np.int64]) -> Images:
+    """Select images by position; nothing is decoded or copied but arrays."""
+    if isinstance(images, ArrayImages | EncodedImages):
+        return images.take(rows)
+    return ChosenImages(images, rows)
+
+
 def shrunk(images: Images, side: int, *, limit_bytes: int = 2**30) -> Images:
     """Reduce images for many visits: decoded once and kept in memory where they all fit.
 

@@ -16,6 +16,8 @@ SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 CUT_FRACTION = 0.2
 """Share of the training images of a class that a missing split receives, each time one is cut."""
 
+_SMALLEST_CLASS = 2
+
 _SPELLINGS: Mapping[str, SplitName] = {
     "train": "train",
     "training": "train",
@@ -104,6 +106,30 @@ def stratified_cut(
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         cut[generator.permutation(members)[:count]] = True
     return np.flatnonzero(~cut), np.flatnonzero(cut)
+
+
+def stratified_subset(
+    labels: NDArray[np.int64], limit: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Choose at most `limit` positions, ascending, each class by its share but at least two of it.
+
+    Raises:
+        TaskError: the limit is below two images of every class.
+    """
+    classes, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if limit < _SMALLEST_CLASS * len(classes):
+        raise TaskError(
+            f"{len(classes)} classes need a limit of at least {_SMALLEST_CLASS * len(classes)} training "
+            f"images, found {limit}."
+        )
+    # Every image gets its place within its class, as a fraction: the lowest fractions overall are stratified.
+    order = generator.permutation(len(labels))
+    place = np.empty(len(labels))
+    for label in range(len(classes)):
+        members = order[inverse[order] == label]
+        place[members] = (np.arange(len(members)) + 0.5) / counts[label]
+        place[members[:_SMALLEST_CLASS]] = -1
+    return np.sort(order[np.argsort(place[order], kind="stable")][:limit])
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fms_hub.errors import TaskError
 from fms_hub.records import TaskInfo
 from fms_hub.tasks.features import meta_features
-from fms_hub.tasks.images import ArrayImages, EncodedImages, Images
+from fms_hub.tasks.images import ArrayImages, EncodedImages, Images, taken
 from fms_hub.tasks.splits import SPLITS, SplitName, check_classes, listed, stratified_cut
 
 __all__ = ["Images", "Portion", "Split", "Task", "build_task", "task_from_arrays"]
@@ -30,6 +30,10 @@ class Split:
 
     images: Images
     labels: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.int64]) -> Split:
+        """Select images by position."""
+        return Split(taken(self.images, rows), self.labels[rows])
 
 
 @dataclass(frozen=True)

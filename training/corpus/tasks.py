@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from fms_hub.errors import TaskError
 from fms_hub.tasks.images import ArrayImages
+from fms_hub.tasks.splits import stratified_subset
 from fms_hub.tasks.task import Split, Task, task_from_arrays
 from training.corpus.packed import read_pack
-from training.data import Provenance, read_npz, read_provenance, stratified_subset
+from training.data import Provenance, read_npz, read_provenance
 
 IMAGE_SIZE = 32
 """Pixels at which all candidates of the timm-tiny hub train."""
