@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from fms_hub.records import Observation, Proposal, Value
 from fms_hub.search.space import Space
 from fms_hub.surrogate.inputs import Inputs
+from fms_hub.surrogate.posterior import Posterior
+from fms_hub.weights.pooling import POOLED
 
 Vector = NDArray[np.float64]
 Sketches = Mapping[tuple[int, int], Vector]
@@ -28,6 +30,8 @@ class Problem:
         images_per_epoch: training images that one epoch sees.
         task: (T,), meta-features of the task.
         start: pooled weight graph of each candidate before any training, (W,); absent if unknown.
+        chance: score of guessing, in [0, 1); the surrogate sees (score - chance) / (1 - chance), so that
+            tasks of few and of many classes are alike.
     """
 
     candidates: tuple[str, ...]
@@ -36,6 +40,16 @@ class Problem:
     images_per_epoch: int
     task: Vector
     start: Mapping[str, Vector]
+    chance: float = 0.0
+
+    def above_chance(self, score: float) -> float:
+        """A score in the surrogate's units: 0 is guessing, 1 perfect."""
+        return (score - self.chance) / (1.0 - self.chance)
+
+    def scores(self, posterior: Posterior) -> Posterior:
+        """What the surrogate believes, in units of the score."""
+        share = 1.0 - self.chance
+        return Posterior(self.chance + share * posterior.mean, share * posterior.std)
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ def answered(problem: Problem, history: Sequence[Observation], sketches: Sketche
     curves: dict[int, tuple[Observation, ...]] = {}
     queries: list[Query] = []
     scores: list[float] = []
-    for observation, score in zip(history, targets(history), strict=True):
+    for observation, score in zip(history, targets(problem, history), strict=True):
         curve = curves.get(observation.run, ())
         for seen in lookbacks(observation.epoch):
             queries.append(query(problem, observation, curve[:seen], sketches))
@@ -88,7 +102,8 @@ def query(
     epoch: int | None = None,
 ) -> Query:
     """The question about a run at ``epoch`` (its own if None), given its curve so far."""
-    weights = sketches.get((subject.run, curve[-1].epoch)) if curve else problem.start.get(subject.candidate)
+    before = sketches.get((subject.run, curve[-1].epoch if curve else 0))
+    weights = problem.start.get(subject.candidate) if before is None and not curve else before
     return Query(subject.candidate, subject.hyperparameters, epoch or subject.epoch, curve, weights)
 
 
@@ -96,35 +111,35 @@ def encode(problem: Problem, queries: Sequence[Query]) -> Inputs:
     """The surrogate's inputs, one row per query."""
     n = len(queries)
     index = {name: number for number, name in enumerate(problem.candidates)}
-    width = len(next(iter(problem.start.values()))) if problem.start else 1
+    width = len(next(iter(problem.start.values()))) if problem.start else len(POOLED)
     absent = np.full(width, np.nan)
     epochs = np.array([q.epoch for q in queries], dtype=np.float64)
     images = np.log10(np.maximum(epochs * problem.images_per_epoch, 1.0))
     return Inputs(
         hyperparameters=problem.space.encode([q.hyperparameters for q in queries]),
         fidelity=np.stack([epochs / problem.horizon, images / 4.0], axis=1),
-        curve=np.array([_curve(q.curve, problem.horizon) for q in queries]).reshape(n, 6),
+        curve=np.array([_curve(problem, q.curve) for q in queries]).reshape(n, 6),
         weights=np.array([absent if q.weights is None else q.weights for q in queries]).reshape(n, width),
         task=np.tile(problem.task, (n, 1)),
         candidate=np.array([index.get(q.candidate, -1) for q in queries], dtype=np.int64),
     )
 
 
-def _curve(curve: Sequence[Observation], horizon: int) -> list[float]:
+def _curve(problem: Problem, curve: Sequence[Observation]) -> list[float]:
     """Share of the horizon seen; last, best and first score, last gain; last loss squashed by x / (1 + x)."""
-    scores = [o.score for o in curve if o.score is not None]
+    scores = [problem.above_chance(o.score) for o in curve if o.score is not None]
     if not scores:
         return [np.nan] * 6
     gain = scores[-1] - scores[-2] if len(scores) > 1 else 0.0
     loss = curve[-1].train_loss
     squashed = 0.5 if loss is None else loss / (1.0 + loss)
-    return [len(scores) / horizon, scores[-1], max(scores), scores[0], gain, squashed]
+    return [len(scores) / problem.horizon, scores[-1], max(scores), scores[0], gain, squashed]
 
 
-def targets(history: Sequence[Observation]) -> Vector:
-    """Scores to learn from, (n,). A failed epoch counts as the worst score seen, or 0 if there is none.
+def targets(problem: Problem, history: Sequence[Observation]) -> Vector:
+    """Scores to learn from, (n,), above chance. A failed epoch counts as the worst score seen, or as guessing.
 
     A surrogate that never hears of failures proposes their neighbours for ever.
     """
-    worst = min((o.score for o in history if o.score is not None), default=0.0)
-    return np.array([worst if o.score is None else o.score for o in history])
+    worst = min((o.score for o in history if o.score is not None), default=problem.chance)
+    return np.array([problem.above_chance(worst if o.score is None else o.score) for o in history])

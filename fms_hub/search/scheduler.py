@@ -32,7 +32,7 @@ class Situation:
         pending: proposals handed out and not yet answered.
         sketches: pooled weight graphs by (run, epoch).
         stopped: runs that cannot go on, because their checkpoint was dropped.
-        initial: number of runs to start from the diverse design.
+        initial: number of runs to start from the diverse design, where the surrogate is not meta-trained.
         seconds_left: of the budget; infinite without such a limit.
         rule: of the acquisition.
         seed: of the search.
@@ -63,7 +63,7 @@ def propose(situation: Situation, surrogate: Surrogate) -> Proposal | None:
         The proposal, or None if nothing that fits the remaining seconds is left to train.
     """
     started = {o.run for o in situation.history} | {p.run for p in situation.pending}
-    if len(started) < situation.initial or not situation.history:
+    if surrogate.learned is None and (len(started) < situation.initial or not situation.history):
         return _from_design(situation, started)
     rng = np.random.default_rng([situation.seed, len(situation.history), len(situation.pending)])
     pool = _affordable(_pool(situation, started, rng), situation)
@@ -72,7 +72,8 @@ def propose(situation: Situation, surrogate: Surrogate) -> Proposal | None:
     acquisition = Acquisition.draw(situation.rule, situation.problem.horizon, rng)
     asked = acquisition.asked(np.array([p.epoch for p in pool], dtype=np.int64))
     posterior = _conditioned(situation, surrogate).posterior(_encoded(situation, pool, asked))
-    return pool[int(np.argmax(acquisition.rate(posterior, asked, situation.history)))]
+    believed = situation.problem.scores(posterior)
+    return pool[int(np.argmax(acquisition.rate(believed, asked, situation.history)))]
 
 
 def fit_size(observations: int) -> int:
@@ -97,9 +98,10 @@ def fit_to(situation: Situation, base: Surrogate, size: int) -> Surrogate:
 
 
 def _conditioned(situation: Situation, surrogate: Surrogate) -> Surrogate:
+    """On all that was observed; what is pending counts as observed at its posterior mean."""
     known = answered(situation.problem, situation.history, situation.sketches)
     inputs = encode(situation.problem, known.queries)
-    conditioned = surrogate.condition(inputs, known.scores)
+    conditioned = surrogate.condition(inputs, known.scores) if known.queries else surrogate
     if not situation.pending:
         return conditioned
     waiting = _encoded(situation, situation.pending, np.array([p.epoch for p in situation.pending]))

@@ -279,6 +279,7 @@ def _problem(
         images_per_epoch=1000 if task is None else task.sizes["train"],
         task=np.array(features or [np.nan]),
         start={name: graphs[name].pooled() for name in candidates if name in graphs},
+        chance=0.0 if task is None else 1.0 / len(task.classes),
     )
 
 

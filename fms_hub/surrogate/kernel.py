@@ -1,20 +1,23 @@
-"""The surrogate's kernel: one Matern-5/2 per group of inputs, one over all of them, and a line in the curve.
+"""The surrogate's kernel: one Matern-5/2 per group of inputs, one over all of them, lines, and an offset.
 
-    k(x, x') = sum_g s_g m_g m'_g M(d_g) + s_j M(sqrt(sum_g m_g m'_g d_g^2 / l_g^2)) + s_l f . f'
+    k(x, x') = s_o + sum_g s_g m_g m'_g M(d_g) + s_j M(sqrt(sum_g m_g m'_g d_g^2 / l_g^2))
+               + sum_l t_l f_l . f'_l
 
 d_g is the distance within group g (ARD where a group has at most 12 inputs, one length scale over
-the root-mean-square distance where it has more), m_g says whether a row has the group at all, and f
-are the curve's inputs. A group that is absent from both rows of a pair adds nothing. The joint term
-works on zero-filled inputs, so that it stays positive definite with absent groups, with the
-presence bits as further coordinates.
+the root-mean-square distance where it has more), m_g says whether a row has the group at all, and f_l
+are the inputs of the linear groups. The offset s_o, what all scores of a search have in common, is there
+only if asked for: scores in fixed units need it, standardised ones do not. A group that is absent from both
+rows of a pair adds nothing. The joint term works on zero-filled inputs, so that it stays positive definite
+with absent groups, with the presence bits as further coordinates.
 
 Sums of per-group kernels beat one deep kernel over everything when fitted to a single search; see
-training/LOG.md.
+training/LOG.md. What was learned across searches enters as one more group: `fms_hub.surrogate.encoder`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +27,8 @@ from torch import Tensor
 from fms_hub.surrogate.gp import Kernel, LogNormalPrior, to_linear_operator
 
 ARD_UP_TO = 12
+TYPICAL, LEARNED = 1.0, 0.3
+"""Spreads of the priors, in logarithms: around typical values, and around what meta-training found."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Group:
         name: of the group, as in `fms_hub.surrogate.inputs.Inputs`.
         width: number of values, >= 1.
         categorical: values are labels; their distance is 0 or 1.
-        linear: the group also enters the linear term.
+        linear: the group also enters a linear term.
     """
 
     name: str
@@ -44,26 +49,43 @@ class Group:
 
 
 class GroupKernel(Kernel):  # type: ignore[misc]
-    """Sum over groups, as above. Input: (..., n, D), D = sum of (width + 1) over the groups."""
+    """Sum over groups, as above. Input: (..., n, D), D = sum of (width + 1) over the groups.
 
-    def __init__(self, groups: tuple[Group, ...]) -> None:
+    Args:
+        groups: of the inputs.
+        offset: whether there is one.
+        centres: of the parameters' log-normal priors, by parameter name, as logarithms; where a parameter
+            has none, a typical value.
+    """
+
+    def __init__(
+        self,
+        groups: tuple[Group, ...],
+        *,
+        offset: bool = False,
+        centres: Mapping[str, Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.groups = groups
+        self._offset = offset
+        known = centres or {}
         for group in groups:
             if not group.categorical:
-                self._positive(f"length_{group.name}", _typical_lengths(group.width), 1.0)
-            self._positive(f"joint_{group.name}", torch.tensor([2.0]), 1.0)
-            self._positive(f"scale_{group.name}", torch.tensor([0.2]), 1.0)
-        self._positive("scale_joint", torch.tensor([0.5]), 1.0)
-        if any(group.linear for group in groups):
-            self._positive("scale_linear", torch.tensor([0.5]), 1.0)
+                self._positive(f"length_{group.name}", _typical_lengths(group.width), known)
+            self._positive(f"joint_{group.name}", torch.tensor([2.0]), known)
+            self._positive(f"scale_{group.name}", torch.tensor([0.2]), known)
+            if group.linear:
+                self._positive(f"linear_{group.name}", torch.tensor([0.5]), known)
+        self._positive("scale_joint", torch.tensor([0.5]), known)
+        if offset:
+            self._positive("scale_offset", torch.tensor([0.1]), known)
 
-    def _positive(self, name: str, centre: Tensor, spread: float) -> None:
-        """A positive parameter, kept as its logarithm, with a log-normal prior around ``centre``."""
+    def _positive(self, name: str, typical: Tensor, known: Mapping[str, Tensor]) -> None:
+        """A positive parameter, kept as its logarithm, with a log-normal prior around its centre."""
         log = f"log_{name}"
-        start = centre.double().log()
+        start = known.get(log, typical.double().log())
         self.register_parameter(log, torch.nn.Parameter(start.clone()))
-        prior = LogNormalPrior(start.clone(), torch.full_like(start, spread))
+        prior = LogNormalPrior(start.clone(), torch.full_like(start, LEARNED if log in known else TYPICAL))
         self.register_prior(f"{name}_prior", prior, lambda module, log=log: getattr(module, log).exp())
 
     def _value(self, name: str) -> Tensor:
@@ -83,7 +105,9 @@ class GroupKernel(Kernel):  # type: ignore[misc]
             differs = a[..., -1:] + b[..., -1:].mT - 2 * present
             joint = joint + (squared + differs) / self._value(f"joint_{group.name}").square()
             if group.linear:
-                total = total + self._value("scale_linear") * (a[..., :-1] @ b[..., :-1].mT)
+                total = total + self._value(f"linear_{group.name}") * (a[..., :-1] @ b[..., :-1].mT)
+        if self._offset:
+            total = total + self._value("scale_offset")
         return to_linear_operator(total + self._value("scale_joint") * _matern(joint))
 
     def _diagonal(self, x: Tensor) -> Tensor:
@@ -91,8 +115,8 @@ class GroupKernel(Kernel):  # type: ignore[misc]
         for group, a in zip(self.groups, self._split(x), strict=True):
             total = total + self._value(f"scale_{group.name}") * a[..., -1]
             if group.linear:
-                total = total + self._value("scale_linear") * a[..., :-1].square().sum(-1)
-        return total
+                total = total + self._value(f"linear_{group.name}") * a[..., :-1].square().sum(-1)
+        return total + self._value("scale_offset") if self._offset else total
 
     def _split(self, x: Tensor) -> tuple[Tensor, ...]:
         return torch.split(x, [group.width + 1 for group in self.groups], dim=-1)

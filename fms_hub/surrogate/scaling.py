@@ -29,6 +29,11 @@ class Scaling:
     task_centre: NDArray[np.float64]
     task_spread: NDArray[np.float64]
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """W and T, by the group's name."""
+        return {"weights": len(self.weights_centre), "task": len(self.task_centre)}
+
     @classmethod
     def of(cls, inputs: Inputs) -> Scaling:
         """Median and interquartile range (as a standard deviation) over the rows that have the group."""

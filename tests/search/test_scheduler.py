@@ -128,8 +128,8 @@ def test_new_configurations_have_never_been_tried() -> None:
 
 
 def test_failed_epochs_count_as_the_worst_score_seen() -> None:
-    assert targets(HISTORY).tolist() == [0.5, 0.55, 0.58, 0.2, 0.21, 0.7, 0.8, 0.85, 0.2]
-    assert targets(curve(0, "left", [None])).tolist() == [0.0]
+    assert targets(PROBLEM, HISTORY).tolist() == [0.5, 0.55, 0.58, 0.2, 0.21, 0.7, 0.8, 0.85, 0.2]
+    assert targets(PROBLEM, curve(0, "left", [None])).tolist() == [0.0]
 
 
 def test_every_score_is_learned_as_seen_from_before_half_way_and_the_start() -> None:

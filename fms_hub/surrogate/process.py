@@ -1,0 +1,150 @@
+"""The exact Gaussian process: its parameters, their fit, and its predictions.
+
+n = observed rows, q = asked rows, D = columns.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fms_hub.surrogate.gp import (
+    GaussianLikelihood,
+    LogNormalPrior,
+    NumericalWarning,
+    gpytorch,
+    psd_safe_cholesky,
+)
+from fms_hub.surrogate.kernel import LEARNED, TYPICAL, Group, GroupKernel
+
+KERNEL = "covar_module."
+"""What the names of the kernel's parameters begin with."""
+_RAW_NOISE = "likelihood.noise_covar.raw_noise"
+_NOISE, _NOISE_CENTRE = 0.01, -5.0
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a process looks like.
+
+    Attributes:
+        groups: of its columns.
+        offset: of its kernel.
+        learned: parameters that meta-training found, by name, around which priors are centred; else None.
+    """
+
+    groups: tuple[Group, ...]
+    offset: bool = False
+    learned: Mapping[str, Tensor] | None = None
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return sum(group.width + 1 for group in self.groups)
+
+
+class Process(gpytorch.models.ExactGP):  # type: ignore[misc]
+    """A constant plus a `GroupKernel`, with normal noise.
+
+    Args:
+        x: observed rows (n, D).
+        y: what is modelled of their scores (n,).
+        form: of the process.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, form: Form) -> None:
+        learned = form.learned or {}
+        kernel = {n.removeprefix(KERNEL): v for n, v in learned.items() if n.startswith(KERNEL)}
+        likelihood = GaussianLikelihood()
+        likelihood.noise = _NOISE
+        if _RAW_NOISE in learned:
+            with torch.no_grad():
+                likelihood.noise_covar.raw_noise.copy_(learned[_RAW_NOISE])
+        centre = float(likelihood.noise.detach().log()) if learned else _NOISE_CENTRE
+        spread = LEARNED if learned else TYPICAL
+        likelihood.noise_covar.register_prior(
+            "noise_prior", LogNormalPrior(centre, spread), lambda module: module.noise
+        )
+        super().__init__(x, y, likelihood)
+        self.mean_module = gpytorch.means.ConstantMean()
+        self.covar_module = GroupKernel(form.groups, offset=form.offset, centres=kernel)
+        self.double()
+        self.set_parameters(learned)
+
+    def set_parameters(self, parameters: Mapping[str, Tensor]) -> None:
+        """Take these values; parameters that are not named stay as they are."""
+        with torch.no_grad():
+            for name, value in self.named_parameters():
+                if name in parameters:
+                    value.copy_(parameters[name])
+
+    def parameters_by_name(self) -> dict[str, Tensor]:
+        """Copies of all parameters."""
+        return {name: value.detach().clone() for name, value in self.named_parameters()}
+
+    def forward(self, x: Tensor) -> Any:
+        """The prior over rows."""
+        return gpytorch.distributions.MultivariateNormal(self.mean_module(x), self.covar_module(x))
+
+
+@dataclass(frozen=True)
+class Marginals:
+    """Mean and variance (q,) of one noisy observation at each row."""
+
+    mean: Tensor
+    variance: Tensor
+
+
+def predict(process: Process, x: Tensor, y: Tensor, queries: Tensor) -> Marginals:
+    """The posterior's marginals (Rasmussen & Williams 2006, alg. 2.1), differentiable; n may be 0.
+
+    Only the marginals: gpytorch's own prediction forms the covariance of all rows with each other.
+    """
+    kernel, noise = process.covar_module, process.likelihood.noise
+    constant = process.mean_module.constant
+    prior = kernel(queries, diag=True)
+    if len(x) == 0:
+        return Marginals(constant.expand(len(queries)), prior + noise)
+    with _quiet():
+        root = factor(process, x)
+    weights = torch.cholesky_solve((y - constant).unsqueeze(-1), root)
+    cross = kernel(queries, x).to_dense()
+    explained = torch.linalg.solve_triangular(root, cross.mT, upper=False).square().sum(dim=0)
+    return Marginals(constant + (cross @ weights).squeeze(-1), (prior - explained).clamp_min(0.0) + noise)
+
+
+def factor(process: Process, x: Tensor) -> Tensor:
+    """Cholesky factor of the covariance of noisy observations at x, (n, n)."""
+    observed = process.covar_module(x).to_dense()
+    noise = process.likelihood.noise * torch.eye(len(x), dtype=x.dtype)
+    root: Tensor = psd_safe_cholesky(observed + noise)
+    return root
+
+
+def maximise_posterior(process: Process, steps: int) -> None:
+    """Fit the parameters to the observed rows by L-BFGS on likelihood and priors, in place."""
+    process.train()
+    objective = gpytorch.mlls.ExactMarginalLogLikelihood(process.likelihood, process)
+    optimizer = torch.optim.LBFGS(
+        process.parameters(), max_iter=steps, max_eval=2 * steps, line_search_fn="strong_wolfe"
+    )
+    x, y = process.train_inputs[0], process.train_targets
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss: Tensor = -objective(process(x), y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    with gpytorch.settings.fast_computations(False, False, False), _quiet():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+
+
+def _quiet() -> warnings.catch_warnings:
+    """Jitter added to a nearly singular matrix is expected: runs share rows but for one epoch."""
+    return warnings.catch_warnings(action="ignore", category=NumericalWarning)

@@ -1,0 +1,216 @@
+"""A surrogate as one safetensors file, read back strictly: every tensor named, shaped, finite, or refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fms_hub.errors import CheckpointError
+from fms_hub.surrogate.encoder import LATENT, Encoder
+from fms_hub.surrogate.kernel import Group
+from fms_hub.surrogate.learned import Learned
+from fms_hub.surrogate.process import Form, Process
+from fms_hub.surrogate.scaling import Scaling
+
+FORMAT_VERSION = 2
+Tensors = dict[str, Tensor]
+Shape = tuple[int | None, ...]
+"""None where any length will do."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The observations of a surrogate: see `fms_hub.surrogate.surrogate`."""
+
+    x: Tensor
+    y: Tensor
+    centre: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that a file holds; None is what the surrogate does not have."""
+
+    name: str
+    learned: Learned | None
+    parameters: Mapping[str, Tensor] | None
+    scaling: Scaling | None
+    form: Form | None
+    data: Observed | None
+
+
+def save(path: Path, content: Content) -> None:
+    """Write the file, atomically."""
+    tensors: Tensors = {}
+    config: dict[str, Any] = {"format_version": FORMAT_VERSION, "name": content.name}
+    if content.learned is not None:
+        config["learned"] = {
+            "hyperparameters": list(content.learned.hyperparameters),
+            "groups": _plain(content.learned.groups),
+            "width": content.learned.encoder.width,
+            "latent": content.learned.encoder.latent,
+        }
+        tensors |= _under("learned.parameters", content.learned.parameters)
+        tensors |= _under("learned.encoder", content.learned.encoder.state_dict())
+        tensors |= _scaling_tensors("learned.scaling", content.learned.scaling)
+    if content.form is not None and content.scaling is not None:
+        config["form"] = {"groups": _plain(content.form.groups), "offset": content.form.offset}
+        if content.parameters is not None:
+            config["fitted"] = True
+            tensors |= _under("parameters", content.parameters)
+        if content.learned is None:
+            tensors |= _scaling_tensors("scaling", content.scaling)
+    if content.data is not None:
+        config["observed"] = True
+        units = torch.tensor([content.data.centre, content.data.spread], dtype=torch.float64)
+        tensors |= {"data.x": content.data.x, "data.y": content.data.y, "data.units": units}
+    partial = path.with_name(path.name + ".partial")
+    save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"config": json.dumps(config)})
+    partial.replace(path)
+
+
+def load(path: Path) -> Content:
+    """Read the file.
+
+    Raises:
+        CheckpointError: absent, damaged, of another format version, or with a missing, extra, misshaped or
+            non-finite tensor.
+    """
+    config, tensors = _read(path)
+    try:
+        expected = _expected(config)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} has a damaged header: {error!r}. Get the file again.") from error
+    _check(path, tensors, expected)
+    learned = _learned(config["learned"], tensors) if "learned" in config else None
+    form, scaling = None, None
+    if "form" in config:
+        parameters = None if learned is None else learned.parameters
+        form = Form(_groups(config["form"]["groups"]), config["form"]["offset"], parameters)
+        scaling = _scaling("scaling", tensors) if learned is None else learned.scaling
+    data = None
+    if config.get("observed"):
+        data = Observed(tensors["data.x"], tensors["data.y"], *tensors["data.units"].tolist())
+    fitted = _of("parameters", tensors) if config.get("fitted") else None
+    return Content(config["name"], learned, fitted, scaling, form, data)
+
+
+def _learned(config: Mapping[str, Any], tensors: Tensors) -> Learned:
+    encoder = _encoder(config)
+    encoder.load_state_dict(_of("learned.encoder", tensors))
+    return Learned(
+        tuple(config["hyperparameters"]),
+        _scaling("learned.scaling", tensors),
+        _groups(config["groups"]),
+        encoder,
+        _of("learned.parameters", tensors),
+    )
+
+
+def _encoder(config: Mapping[str, Any]) -> Encoder:
+    groups = _groups(config["groups"])
+    return Encoder(groups, width=config["width"], latent=config["latent"]).double().eval()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = json.loads((file.metadata() or {}).get("config", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"{path} is not a surrogate: {error}. Give a file written by Surrogate.save."
+        ) from error
+    found = config.get("format_version")
+    if found != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has surrogate format version {found}, this release reads {FORMAT_VERSION}; "
+            "get a surrogate made for it, or another release of fms_hub."
+        )
+    return config, tensors
+
+
+def _expected(config: Mapping[str, Any]) -> dict[str, Shape]:
+    """Shape by tensor name."""
+    shapes: dict[str, Shape] = {}
+    if "learned" in config:
+        groups = _groups(config["learned"]["groups"])
+        encoder = _encoder(config["learned"])
+        shapes |= _shapes("learned.encoder", encoder.state_dict())
+        latent = Group(LATENT, encoder.latent, linear=True)
+        shapes |= _parameter_shapes("learned.parameters", Form((*groups, latent), offset=True))
+        shapes |= _scaling_shapes("learned.scaling", groups)
+    if "form" in config:
+        form = Form(_groups(config["form"]["groups"]), config["form"]["offset"])
+        if config.get("fitted"):
+            shapes |= _parameter_shapes("parameters", form)
+        if "learned" not in config:
+            shapes |= _scaling_shapes("scaling", form.groups)
+        if config.get("observed"):
+            shapes |= {"data.x": (None, form.width), "data.y": (None,), "data.units": (2,)}
+    return shapes
+
+
+def _parameter_shapes(prefix: str, form: Form) -> dict[str, Shape]:
+    blank = Process(
+        torch.zeros(1, form.width, dtype=torch.float64), torch.zeros(1, dtype=torch.float64), form
+    )
+    return _shapes(prefix, dict(blank.named_parameters()))
+
+
+def _shapes(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+    return {f"{prefix}.{name}": tuple(value.shape) for name, value in tensors.items()}
+
+
+def _scaling_shapes(prefix: str, groups: tuple[Group, ...]) -> dict[str, Shape]:
+    widths = {group.name: group.width for group in groups}
+    return {f"{prefix}.{field.name}": (widths[field.name.split("_")[0]],) for field in fields(Scaling)}
+
+
+def _check(path: Path, tensors: Tensors, expected: Mapping[str, Shape]) -> None:
+    for name in sorted(set(expected) ^ set(tensors)):
+        raise CheckpointError(
+            f"{path}: tensor {name} is {'missing' if name in expected else 'not expected'}."
+        )
+    for name, shape in expected.items():
+        found = tuple(tensors[name].shape)
+        if len(found) != len(shape) or any(e not in (None, f) for e, f in zip(shape, found, strict=True)):
+            raise CheckpointError(f"{path}: tensor {name} has shape {found}, expected {shape}.")
+        if tensors[name].dtype != torch.float64:
+            raise CheckpointError(f"{path}: tensor {name} is {tensors[name].dtype}, expected float64.")
+        if not bool(tensors[name].isfinite().all()):
+            raise CheckpointError(f"{path}: tensor {name} holds NaN or infinite values.")
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+    return {f"{prefix}.{name}": value for name, value in tensors.items()}
+
+
+def _of(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
+def _scaling_tensors(prefix: str, scaling: Scaling) -> Tensors:
+    return {f"{prefix}.{name}": torch.from_numpy(value) for name, value in asdict(scaling).items()}
+
+
+def _scaling(prefix: str, tensors: Tensors) -> Scaling:
+    return Scaling(**{f.name: tensors[f"{prefix}.{f.name}"].numpy() for f in fields(Scaling)})
+
+
+def _plain(groups: tuple[Group, ...]) -> list[dict[str, Any]]:
+    return [asdict(group) for group in groups]
+
+
+def _groups(plain: list[dict[str, Any]]) -> tuple[Group, ...]:
+    return tuple(Group(**group) for group in plain)
