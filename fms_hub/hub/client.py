@@ -1,4 +1,7 @@
-"""The one door to huggingface_hub: files at a pinned commit, and errors that say what to do.
+"""The door to huggingface_hub for readers: model files at a pinned commit.
+
+`fms_hub.hub.pull_requests` is the one for data that people give back, `fms_hub.hub.refusals` says for both
+what an error means; nothing else imports huggingface_hub.
 
 A revision is resolved once to a commit hash; every later call names that commit, so that nothing changes
 under a search and a second run needs no network. ``HF_HUB_OFFLINE``, ``HF_ENDPOINT``, ``HF_HOME`` and the
@@ -9,8 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -23,23 +25,11 @@ from huggingface_hub import (
     hf_raise_for_status,
     try_to_load_from_cache,
 )
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-    RevisionResolutionError,
-)
-
-# The base of all transport errors: httpx's in huggingface_hub 1.x, httpx2's in 2.x; we depend on neither.
-from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[attr-defined]
+from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from fms_hub.errors import HubError
+from fms_hub.hub.refusals import TransportError, hub_errors
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME: Final = "fms_hub"
@@ -62,8 +52,8 @@ def resolve_revision(repo: str, revision: str | None = None) -> str:
         HubError: the repository or revision does not exist or is closed to this user, or the Hub cannot be
             reached and nothing was kept.
     """
-    with _hub_errors(repo, revision):
-        return _api().resolve_revision(repo, revision=revision).resolved
+    with hub_errors(repo, revision):
+        return api().resolve_revision(repo, revision=revision).resolved
 
 
 def fetch(repo: str, commit: str, filenames: Iterable[str]) -> Path:
@@ -101,17 +91,17 @@ def find(repo: str, commit: str, filename: str) -> Path | None:
     Raises:
         HubError: the Hub refused or cannot be reached and the file was not kept, or the download is damaged.
     """
-    with _hub_errors(repo, commit):
+    with hub_errors(repo, commit):
         cached = try_to_load_from_cache(repo, filename, revision=commit)
         if isinstance(cached, str):
             return Path(cached)
         if cached is not None:  # the cache remembers that the commit has no such file
             return None
         try:
-            path = Path(_api().hf_hub_download(repo, filename, revision=commit))
+            path = Path(api().hf_hub_download(repo, filename, revision=commit))
         except RemoteEntryNotFoundError:
             return None
-    _verify(path, repo)
+    verify_download(path, repo)
     return path
 
 
@@ -121,7 +111,7 @@ def remote_size(repo: str, commit: str, filename: str) -> int | None:
     Raises:
         HubError: the Hub refused or cannot be reached, or does not say.
     """
-    with _hub_errors(repo, commit):
+    with hub_errors(repo, commit):
         try:
             found = get_hf_file_metadata(
                 hf_hub_url(repo, filename, revision=commit), library_name=_NAME, library_version=_VERSION
@@ -141,7 +131,7 @@ def read_range(repo: str, commit: str, filename: str, start: int, stop: int) -> 
     Raises:
         HubError: the Hub refused or cannot be reached, lacks the file, or did not send this range.
     """
-    with _hub_errors(repo, commit):
+    with hub_errors(repo, commit):
         for _ in range(_TRIES - 1):
             try:
                 return _read_range(repo, commit, filename, start, stop)
@@ -177,14 +167,18 @@ def _read_range(repo: str, commit: str, filename: str, start: int, stop: int) ->
     return content
 
 
-def _api() -> HfApi:
-    return HfApi(library_name=_NAME, library_version=_VERSION)
+def api(*, anonymous: bool = False) -> HfApi:
+    """huggingface_hub's client under our name, with the user's login unless it is to be anonymous."""
+    return HfApi(library_name=_NAME, library_version=_VERSION, token=False if anonymous else None)
 
 
-def _verify(path: Path, repo: str) -> None:
+def verify_download(path: Path, repo: str) -> None:
     """Compare a fresh download with its blob's name: the sha256 for files in large-file storage.
 
     huggingface_hub itself compares only the size of a plain download.
+
+    Raises:
+        HubError: they differ; the file is removed.
     """
     blob = path.resolve()
     if not _SHA256.fullmatch(blob.name):
@@ -198,52 +192,3 @@ def _verify(path: Path, repo: str) -> None:
             f"{path.name} of {repo} arrived damaged: expected sha256 {blob.name[:12]}, found {found[:12]}. "
             "It was removed; try again."
         )
-
-
-@contextmanager
-def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
-    try:
-        yield
-    except HubError:
-        raise
-    except (HfHubHTTPError, TransportError, HFValidationError, RevisionResolutionError, OSError) as error:
-        raise HubError(_explain(error, repo, revision)) from error
-
-
-def _explain(error: BaseException, repo: str, revision: str | None) -> str:
-    """What was asked, what the Hub answered, and the cure. Gated comes first: it subclasses not-found."""
-    at = f" at revision {revision!r}" if revision else ""
-    match error:
-        case GatedRepoError():
-            return (
-                f"{repo} is gated: its authors ask for consent first. Accept the terms at "
-                f"https://huggingface.co/{repo}, then log in with `hf auth login`."
-            )
-        case RepositoryNotFoundError():
-            return (
-                f"the Hub has no model repository {repo!r}, or it is private and you are not logged in. "
-                "Check the spelling, or log in with `hf auth login`."
-            )
-        case RevisionNotFoundError():
-            return f"{repo} has no revision {revision!r}. Name a branch, tag or commit that it has."
-        case HFValidationError():
-            return f"{repo!r} is not a repository id; expected 'organisation/name', optionally '@revision'."
-        case HfHubHTTPError() if error.response.status_code in (401, 403):
-            return f"the Hub refused {repo}{at}: {error}. Log in with `hf auth login`."
-        case HfHubHTTPError() if error.response.status_code == 429 or error.response.status_code >= 500:
-            return (
-                f"the Hub is busy or failing, and {repo}{at} is not on this disk. Try again in some minutes."
-            )
-        case LocalEntryNotFoundError() | RevisionResolutionError() if isinstance(
-            answer := error.__cause__, HfHubHTTPError
-        ):
-            return _explain(answer, repo, revision)
-        case LocalEntryNotFoundError() | RevisionResolutionError() | OfflineModeIsEnabled():
-            return (
-                f"{repo}{at} is not on this disk and the Hub cannot be reached (no network or HF_HUB_OFFLINE "
-                f"is set). Connect and run again, or fetch it beforehand with `hf download {repo}`."
-            )
-        case TransportError():
-            return f"the connection broke while fetching {repo}{at} ({error}). Try again."
-        case _:
-            return f"{repo}{at} could not be fetched: {error}"

@@ -1,77 +1,62 @@
-"""A small Hugging Face Hub on this machine, read-only, for tests. Run it as a process of its own.
+"""A small Hugging Face Hub on this machine for tests. Run it as a process of its own.
 
     python loopback.py ROOT        prints its address, serves until it is killed
 
-Below ROOT lies one folder for each repository::
+`loopback_store` says what lies below ROOT. A repository's settings.json may have::
 
-    models/ORGANISATION/NAME/
-        refs.json                  {"main": COMMIT, "v1": COMMIT}
-        COMMIT/...                 the files of a commit; COMMIT is 40 hexadecimal digits
-        settings.json              optional: {"gated": true} answers 403,
-                                   {"busy": true} answers 503,
-                                   {"damaged": ["model.safetensors"]} flips the last byte of these files
+    {"gated": true}                        its files answer 403
+    {"private": true}                      it answers 404 to those without a token
+    {"busy": true}                         it answers 503
+    {"damaged": ["model.safetensors"]}     the last byte of these files is flipped
+    {"broken": ["model.safetensors"]}      the connection ends after half of these files
+    {"failing": {"commit": [503, 429]}}    so the first requests of a kind (a name in `ROUTES`) are answered
+    {"lost": {"commit": 1}}                so many requests of a kind are done, but never answered
+    {"slow": {"info": 2.5}}                seconds that requests of a kind wait
 
-Files are also served in ranges. ROOT/sent.log gets a line for each answer with a file's content: its path,
-a tab, the number of bytes.
-
-Everything is read anew for each request, so a test may change a repository while the server runs.
+ROOT/sent.log gets a line for each answer with a file's content: its path, a tab, the number of bytes.
+ROOT/received gets all that clients send, one file a request. Files are also served in ranges. Everything is
+read anew for each request, so a test may change a repository while the server runs.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import sys
-from dataclasses import dataclass
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
-_INFO = re.compile(r"/api/(?P<kind>models|datasets)/(?P<repo>[^/]+/[^/]+)(/revision/(?P<revision>.+))?")
-_FILE = re.compile(r"/((?P<kind>datasets)/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
-_LARGE = (".safetensors", ".parquet", ".bin")
+import loopback_reading as reading
+import loopback_writing as writing
+from loopback_store import Answer, Refusal, Repository, Request
 
-
-class Refusal(Exception):
-    """An answer other than 200, with the Hub's X-Error-Code."""
-
-    def __init__(self, status: HTTPStatus, code: str, commit: str | None = None) -> None:
-        super().__init__(code)
-        self.status = status
-        self.code = code
-        self.commit = commit
-
-
-@dataclass(frozen=True)
-class Repository:
-    """One repository's folder."""
-
-    folder: Path
-
-    def setting(self, name: str) -> Any:
-        file = self.folder / "settings.json"
-        return json.loads(file.read_text()).get(name) if file.is_file() else None
-
-    def commit(self, revision: str | None) -> str:
-        refs = json.loads((self.folder / "refs.json").read_text())
-        found = refs.get(revision or "main", revision)
-        if found is None or not _COMMIT.fullmatch(found) or not (self.folder / found).is_dir():
-            raise Refusal(HTTPStatus.NOT_FOUND, "RevisionNotFound")
-        return found
-
-    def files(self, commit: str) -> list[str]:
-        root = self.folder / commit
-        return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-
-    def read(self, commit: str, path: str) -> bytes:
-        if path not in self.files(commit):
-            raise Refusal(HTTPStatus.NOT_FOUND, "EntryNotFound", commit)
-        return (self.folder / commit / path).read_bytes()
+_API = r"/api/(?P<kind>models|datasets)/(?P<repo>[^/]+/[^/]+)"
+_PAGE = r"/((?P<kind>datasets)/)?(?P<repo>[^/]+/[^/]+)"
+_AT = r"(?P<revision>refs/pr/\d+|[^/]+)"
+ROUTES: dict[str, tuple[str, str, Callable[..., Answer]]] = {
+    "whoami": ("GET", r"/api/whoami-v2", reading.whoami),
+    "create": ("POST", r"/api/repos/create", writing.create_repo),
+    "yaml": ("POST", r"/api/validate-yaml", writing.validate_yaml),
+    "list": ("GET", r"/api/(?P<kind>models|datasets)", reading.listing),
+    "refs": ("GET", rf"{_API}/refs", reading.refs),
+    "info": ("GET", rf"{_API}(/revision/{_AT})?", reading.info),
+    "tree": ("GET", rf"{_API}/tree/{_AT}(/(?P<below>.+))?", reading.tree),
+    "paths": ("POST", rf"{_API}/paths-info/{_AT}", reading.paths_info),
+    "preupload": ("POST", rf"{_API}/preupload/{_AT}", writing.preupload),
+    "commit": ("POST", rf"{_API}/commit/{_AT}", writing.commit),
+    "discussions": ("GET", rf"{_API}/discussions", writing.discussions),
+    "merge": ("POST", rf"{_API}/discussions/(?P<number>\d+)/merge", writing.merge),
+    "batch": ("POST", rf"{_PAGE}\.git/info/lfs/objects/batch", writing.lfs_batch),
+    "put": ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", writing.lfs_put),
+    "verify": ("POST", r"/lfs-verify", writing.lfs_verify),
+    "file": ("GET", rf"{_PAGE}/resolve/{_AT}/(?P<path>.+)", reading.file),
+}
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -79,6 +64,8 @@ class Hub(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     root: Path
+    asked: Counter[tuple[str, str]]
+    lock: threading.Lock
 
     def do_HEAD(self) -> None:
         self._answer()
@@ -86,79 +73,99 @@ class Hub(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
+    def do_POST(self) -> None:
+        self._answer()
+
+    def do_PUT(self) -> None:
+        self._answer()
+
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
     def _answer(self) -> None:
-        path = unquote(urlsplit(self.path).path)
+        request = self._request()
         try:
-            if match := _INFO.fullmatch(path):
-                self._info(self._repository(match), match["repo"], match["revision"])
-            elif match := _FILE.fullmatch(path):
-                self._file(self._repository(match), match["revision"], match["path"])
-            else:
-                raise Refusal(HTTPStatus.NOT_FOUND, "Unknown")
+            with self.lock:
+                self._keep(request)
+            answer = self._routed(request)
         except Refusal as refusal:
-            headers = {"X-Error-Code": refusal.code}
+            headers = {"X-Error-Code": refusal.code, "X-Error-Message": refusal.code}
             if refusal.commit:
                 headers["X-Repo-Commit"] = refusal.commit
-            self._send(refusal.status, b"", headers)
+            answer = Answer(status=refusal.status, headers=headers)
+        if answer.cut == -1:
+            self.close_connection = True
+        else:
+            self._send(answer)
 
-    def _repository(self, match: re.Match[str]) -> Repository:
-        repository = Repository(self.root / (match["kind"] or "models") / match["repo"])
-        if not repository.folder.is_dir():
+    def _request(self) -> Request:
+        parts = urlsplit(self.path)
+        size = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(size)
+        host, port = self.server.server_address[:2]
+        query = parse_qs(parts.query)
+        address = f"http://{host}:{port}"
+        return Request(self.root, address, self.command, unquote(parts.path), query, self.headers, body)
+
+    def _keep(self, request: Request) -> None:
+        folder = self.root / "received"
+        folder.mkdir(exist_ok=True)
+        head = f"{self.requestline}\n{self.headers}".encode()
+        (folder / f"{len(list(folder.iterdir())):06d}").write_bytes(head + request.body)
+
+    def _routed(self, request: Request) -> Answer:
+        method = "GET" if request.method == "HEAD" else request.method
+        for name, (expected, pattern, answer) in ROUTES.items():
+            if method == expected and (match := re.fullmatch(pattern, request.path)):
+                groups = match.groupdict()
+                if "repo" not in groups:
+                    return answer(request, **groups)
+                kind = groups.pop("kind") or "models"
+                repository = self._repository(request, kind, groups.pop("repo"))
+                return self._disturbed(
+                    name, request, repository, partial(answer, request, repository, **groups)
+                )
+        raise Refusal(HTTPStatus.NOT_FOUND, "Unknown")
+
+    def _repository(self, request: Request, kind: str, name: str) -> Repository:
+        repository = Repository(kind, name, self.root / kind / name)
+        hidden = repository.setting("private") and request.user() is None
+        if not repository.folder.is_dir() or hidden:
             raise Refusal(HTTPStatus.NOT_FOUND, "RepoNotFound")
         if repository.setting("busy"):
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "Busy")
         return repository
 
-    def _info(self, repository: Repository, name: str, revision: str | None) -> None:
-        commit = repository.commit(revision)
-        info = {
-            "_id": hashlib.sha256(name.encode()).hexdigest()[:24],
-            "id": name,
-            "modelId": name,
-            "sha": commit,
-            "private": False,
-            "gated": "manual" if repository.setting("gated") else False,
-            "tags": [],
-            "siblings": [{"rfilename": path} for path in repository.files(commit)],
-        }
-        self._send(HTTPStatus.OK, json.dumps(info).encode(), {"Content-Type": "application/json"})
+    def _disturbed(
+        self, name: str, request: Request, repository: Repository, answer: Callable[[], Answer]
+    ) -> Answer:
+        """The answer, late, refused or lost as the repository's settings want it."""
+        time.sleep((repository.setting("slow") or {}).get(name, 0.0))
+        with self.lock:
+            before = self.asked[repository.url, name]
+            self.asked[repository.url, name] += 1
+            statuses = (repository.setting("failing") or {}).get(name, [])
+            if before < len(statuses):
+                raise Refusal(HTTPStatus(statuses[before]), "Failing")
+            told = answer()
+            lost = before - len(statuses) < (repository.setting("lost") or {}).get(name, 0)
+            return Answer(cut=-1) if lost else told
 
-    def _file(self, repository: Repository, revision: str, path: str) -> None:
-        if repository.setting("gated"):
-            raise Refusal(HTTPStatus.FORBIDDEN, "GatedRepo")
-        commit = repository.commit(revision)
-        content = repository.read(commit, path)
-        digest = hashlib.sha256(content).hexdigest()
-        headers = {"X-Repo-Commit": commit, "ETag": f'"{digest[:40]}"'}
-        if path.endswith(_LARGE):
-            headers |= {"X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(content))}
-        if path in (repository.setting("damaged") or []):
-            content = content[:-1] + bytes([content[-1] ^ 1])
-        status = HTTPStatus.OK
-        if asked := _RANGE.fullmatch(self.headers.get("Range", "")):
-            start, last = map(int, asked.groups())
-            headers["Content-Range"] = f"bytes {start}-{min(last, len(content) - 1)}/{len(content)}"
-            content, status = content[start : last + 1], HTTPStatus.PARTIAL_CONTENT
-        if self.command != "HEAD":
-            with (self.root / "sent.log").open("a") as log:
-                log.write(f"{urlsplit(self.path).path}\t{len(content)}\n")
-        self._send(status, content, headers)
-
-    def _send(self, status: HTTPStatus, content: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            self.wfile.write(answer.body[: answer.cut])
+        if answer.cut is not None:
+            self.close_connection = True
 
 
 def serve(root: Path) -> None:
     """Serve `root` on a free port of the loopback interface; the address goes to standard output."""
-    handler = type("RootedHub", (Hub,), {"root": root})
+    state = {"root": root, "asked": Counter(), "lock": threading.Lock()}
+    handler = type("RootedHub", (Hub,), state)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         print(f"http://127.0.0.1:{server.server_port}", flush=True)
         server.serve_forever()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SETTINGS = ("HF_", "HUGGING")
+# huggingface_hub uploads large files in a way that its own transport warns of.
+_WARNINGS = ("error", "ignore:Use 'content=<...>' to upload:DeprecationWarning")
 
 
 @dataclass(frozen=True)
@@ -19,9 +21,21 @@ class LoopbackHub:
     root: Path
     home: Path
 
-    def add(self, repo: str, files: Mapping[str, bytes], commit: str, **settings: object) -> None:
+    def users(self, **roles: str) -> None:
+        """Those who may log in: the token of NAME is ``hf_NAME``, its role ``"read"`` or ``"write"``."""
+        users = {f"hf_{name}": {"name": name, "role": role} for name, role in roles.items()}
+        (self.root / "users.json").write_text(json.dumps(users))
+
+    def received(self) -> list[bytes]:
+        """All that clients sent, request by request: first line, headers and body."""
+        folder = self.root / "received"
+        return [path.read_bytes() for path in sorted(folder.iterdir())] if folder.is_dir() else []
+
+    def add(
+        self, repo: str, files: Mapping[str, bytes], commit: str, *, kind: str = "models", **settings: object
+    ) -> None:
         """Put a commit into a repository and move its main branch there."""
-        folder = self.root / "models" / repo
+        folder = self.root / kind / repo
         for name, content in files.items():
             path = folder / commit / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +50,7 @@ class LoopbackHub:
         pairs = [line.split("\t") for line in lines]
         return [int(size) for path, size in pairs if path == filename]
 
-    def run(self, script: str, *, offline: bool = False) -> list[str]:
+    def run(self, script: str, *, offline: bool = False, token: str | None = None) -> list[str]:
         """Lines that a script prints in a fresh Python whose Hub this is."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS)}
         environment |= {
@@ -49,8 +63,10 @@ class LoopbackHub:
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_HUB_OFFLINE": str(int(offline)),
         }
+        if token is not None:
+            environment["HF_TOKEN"] = token
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", script],
+            [sys.executable, *(f"-W{rule}" for rule in _WARNINGS), "-c", script],
             env=environment,
             capture_output=True,
             text=True,
