@@ -4,6 +4,7 @@ Layout of a search's folder::
 
     logbook.jsonl     line 1: the header (format version, what the search is about)
                       each further line: one Observation, in the order in which they were told
+    about.json        see `fms_hub.hub.about`
     logbook.lock      held by the process that is searching
     sketches/         rNNNN-eNNN.safetensors, the weight graph after an epoch
     checkpoints/      rNNNN-eNNN/, see `fms_hub.finetune.checkpoint`
@@ -125,6 +126,22 @@ def read_history(folder: Path) -> tuple[Observation, ...]:
     if not path.exists():
         raise OutputError(f"{folder} holds no {FILE_NAME}; name the --out folder of a search.")
     return tuple(_parse(path)[1])
+
+
+def read_identity(folder: Path) -> dict[str, str]:
+    """What the search of a folder is about, as its log says.
+
+    Raises:
+        OutputError, CheckpointError: as in `read_history`.
+    """
+    path = folder / FILE_NAME
+    if not path.exists():
+        raise OutputError(f"{folder} holds no {FILE_NAME}; name the --out folder of a search.")
+    header = _parse(path)[0]
+    identity = header.get("identity") if header else None
+    if not isinstance(identity, dict) or not all(isinstance(text, str) for text in identity.values()):
+        raise CheckpointError(f"{path} does not say what its search is about. Restore it from a copy.")
+    return identity
 
 
 def _lock(folder: Path) -> BaseFileLock:

@@ -19,6 +19,7 @@ from timm.models import (
     is_model,
     list_models,
     list_pretrained,
+    model_entrypoint,
     save_for_hf,
 )
 from torch import nn
@@ -110,6 +111,14 @@ def checkpoint(name: str) -> Checkpoint | None:
 def is_architecture(name: str) -> bool:
     """Whether timm can build an architecture of this name."""
     return "." not in name and bool(is_model(name))
+
+
+def family(name: str) -> str | None:
+    """The module of timm that defines an architecture; None if timm itself has none of the name."""
+    if not is_architecture(name):
+        return None
+    package, _, module = str(model_entrypoint(name).__module__).rpartition(".")
+    return module if package == "timm.models" else None
 
 
 def origin_of_name(name: str, weights: Path | None = None) -> Origin:

@@ -19,6 +19,8 @@ from fms_hub.errors import BudgetError, TrainingFailure, UsageError
 from fms_hub.finetune.recipe import Recipe
 from fms_hub.finetune.scores import METRICS
 from fms_hub.finetune.trainer import Trainer
+from fms_hub.hub.about import About, AboutCandidate, write_about
+from fms_hub.models import from_timm
 from fms_hub.models.catalog import resolve
 from fms_hub.models.zoo import build, ensure_local
 from fms_hub.records import Budget, Candidate, Observation, Proposal
@@ -133,6 +135,7 @@ def select(
     )
     loop = _Loop(selector, trainer, {c.name: c for c in chosen}, graphs, folder, keep_checkpoints)
     try:
+        write_about(folder, _about(task, chosen, trainer, graphs))
         _check_disk(loop, limit)
         _run(loop, limit, progress)
         best = conclude(selector.history, folder, trainer, chosen)
@@ -235,6 +238,34 @@ def _identity(
         "metric": metric,
         "image_size": str(image_size or "own"),
     }
+
+
+def _about(
+    task: Task, candidates: Sequence[Candidate], trainer: Trainer, graphs: Mapping[str, WeightGraph]
+) -> About:
+    """What contributing the search needs besides its log."""
+    items = tuple(
+        AboutCandidate(
+            name=c.name,
+            source=c.source,
+            architecture=c.architecture,
+            fingerprint=c.fingerprint,
+            family=None if c.source in ("transformers", "module") else from_timm.family(c.architecture),
+            repo=c.location if c.revision is not None else None,
+            parameters=graphs[c.name].structure.parameters,
+        )
+        for c in candidates
+    )
+    return About(
+        fingerprint=task.info.fingerprint,
+        classes=len(task.info.classes),
+        sizes=dict(task.info.sizes),
+        features=dict(task.info.features),
+        metric=trainer.metric,
+        image_size=trainer.image_size,
+        device=trainer.device.type,
+        candidates=items,
+    )
 
 
 def _folder(

@@ -27,6 +27,7 @@ from fms_hub.errors import (
     TaskError,
     UsageError,
 )
+from fms_hub.hub.about import read_about
 from fms_hub.hub.logbook import FILE_NAME, read_history
 from fms_hub.search.selection import RESULT
 from fms_hub.tasks.task import Task, task_from_arrays
@@ -65,6 +66,21 @@ def test_the_budget_is_spent_to_the_last_epoch_on_runs_within_the_horizon(
     assert selection.spent.epochs == len(selection.history) == 7
     assert selection.spent.seconds > 0
     assert all(1 <= o.epoch <= o.horizon == 3 for o in selection.history)
+
+
+def test_the_folder_says_what_the_search_was_about_without_class_names(
+    selection: fms_hub.Selection, task: Task
+) -> None:
+    about = read_about(selection.out)
+    assert (about.fingerprint, about.classes, about.sizes) == (task.info.fingerprint, 10, task.info.sizes)
+    assert about.features == pytest.approx(dict(task.info.features))
+    assert (about.metric, about.image_size, about.device) == ("accuracy", 32, "cpu")
+    assert [(c.name, c.family, c.repo) for c in about.candidates] == [
+        ("scratch:test_resnet", "resnet", None),
+        ("scratch:test_vit", "vision_transformer", None),
+    ]
+    assert about.candidates[0].parameters == 373_658
+    assert "small-digits" not in (selection.out / "about.json").read_text()
 
 
 def test_validation_chooses_and_the_best_is_on_top(selection: fms_hub.Selection) -> None:
