@@ -58,6 +58,7 @@ class Query:
 
     candidate: str
     hyperparameters: Mapping[str, Value]
+    horizon: int
     epoch: int
     curve: tuple[Observation, ...]
     weights: Vector | None
@@ -104,7 +105,9 @@ def query(
     """The question about a run at ``epoch`` (its own if None), given its curve so far."""
     before = sketches.get((subject.run, curve[-1].epoch if curve else 0))
     weights = problem.start.get(subject.candidate) if before is None and not curve else before
-    return Query(subject.candidate, subject.hyperparameters, epoch or subject.epoch, curve, weights)
+    return Query(
+        subject.candidate, subject.hyperparameters, subject.horizon, epoch or subject.epoch, curve, weights
+    )
 
 
 def encode(problem: Problem, queries: Sequence[Query]) -> Inputs:
@@ -114,30 +117,31 @@ def encode(problem: Problem, queries: Sequence[Query]) -> Inputs:
     width = len(next(iter(problem.start.values()))) if problem.start else len(POOLED)
     absent = np.full(width, np.nan)
     epochs = np.array([q.epoch for q in queries], dtype=np.float64)
+    horizons = np.array([q.horizon for q in queries], dtype=np.float64)
     images = np.log10(np.maximum(epochs * problem.images_per_epoch, 1.0))
     return Inputs(
         hyperparameters=problem.space.encode([q.hyperparameters for q in queries]),
-        fidelity=np.stack([epochs / problem.horizon, images / 4.0], axis=1),
-        curve=np.array([_curve(problem, q.curve) for q in queries]).reshape(n, 6),
+        fidelity=np.stack([epochs / horizons, images / 4.0], axis=1),
+        curve=np.array([_curve(problem, q) for q in queries]).reshape(n, 6),
         weights=np.array([absent if q.weights is None else q.weights for q in queries]).reshape(n, width),
         task=np.tile(problem.task, (n, 1)),
         candidate=np.array([index.get(q.candidate, -1) for q in queries], dtype=np.int64),
     )
 
 
-def _curve(problem: Problem, curve: Sequence[Observation]) -> list[float]:
+def _curve(problem: Problem, query: Query) -> list[float]:
     """Share of the horizon seen; last, best and first score, last gain; last loss squashed by x / (1 + x)."""
-    scores = [problem.above_chance(o.score) for o in curve if o.score is not None]
+    scores = [problem.above_chance(o.score) for o in query.curve if o.score is not None]
     if not scores:
         return [np.nan] * 6
     gain = scores[-1] - scores[-2] if len(scores) > 1 else 0.0
-    loss = curve[-1].train_loss
+    loss = query.curve[-1].train_loss
     squashed = 0.5 if loss is None else loss / (1.0 + loss)
-    return [len(scores) / problem.horizon, scores[-1], max(scores), scores[0], gain, squashed]
+    return [len(scores) / query.horizon, scores[-1], max(scores), scores[0], gain, squashed]
 
 
 def targets(problem: Problem, history: Sequence[Observation]) -> Vector:
-    """Scores to learn from, (n,), above chance. A failed epoch counts as the worst score seen, or as guessing.
+    """Scores to learn from, (n,), above chance. A failed epoch counts as the worst score seen, or guessing.
 
     A surrogate that never hears of failures proposes their neighbours for ever.
     """

@@ -24,7 +24,7 @@ NEIGHBOURS = 5
 TEMPERATURE = 0.07
 """A neighbour votes with exp(cosine / temperature): Wu et al., "Unsupervised feature learning via
 non-parametric instance discrimination", 2018."""
-STRENGTH = 0.01
+STRENGTH = 0.1
 """C of the linear probe on standardised features."""
 FOLDS = 4
 """Parts that the linear probe is held out on in turn."""

@@ -97,10 +97,8 @@ class Surrogate:
         data = start.data or _Data(rows.x[:0], rows.mean[:0], 0.0, 1.0)
         with torch.no_grad():
             marginals = predict(start._process(data), data.x, data.y, rows.x)
-        return Posterior(
-            mean=data.centre + data.spread * (rows.mean + marginals.mean).numpy(),
-            std=data.spread * marginals.variance.sqrt().numpy(),
-        )
+            mean, deviation = rows.mean + marginals.mean, marginals.variance.sqrt()
+        return Posterior(data.centre + data.spread * mean.numpy(), data.spread * deviation.numpy())
 
     def save(self, path: Path) -> None:
         """Write one safetensors file; its header carries the format version and the rest as JSON.

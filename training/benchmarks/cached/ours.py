@@ -1,0 +1,150 @@
+"""Forecasting Model Search over cached runs: the package's own encoding, surrogate and acquisition.
+
+n = runs of the pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fms_hub.records import Observation
+from fms_hub.search.acquisition import Acquisition, Rule
+from fms_hub.search.encoding import Problem, Query, answered, encode
+from fms_hub.surrogate.inputs import Inputs
+from fms_hub.surrogate.posterior import Posterior
+from fms_hub.surrogate.surrogate import Surrogate
+from training.benchmarks.cached.environment import Environment
+
+Vector = NDArray[np.float64]
+FIT_ROWS = 128
+"""Most rows that kernel parameters are fitted to, spread over the history."""
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A search by a surrogate, meta-trained or from scratch.
+
+    Attributes:
+        surrogate: what the search starts from.
+        rule: of the acquisition.
+        refit: observations between two fits of the kernel's parameters; 0 keeps those of meta-training.
+        without: groups of inputs that the surrogate is not shown, e.g. ``{"weights"}``.
+    """
+
+    surrogate: Surrogate
+    rule: Rule = "horizon"
+    refit: int = 10
+    without: frozenset[str] = frozenset()
+
+    def __call__(self, environment: Environment, rng: np.random.Generator) -> None:
+        """Search until `BudgetSpent`, or until every run is done."""
+        state = State(environment, self.without)
+        surrogate = self.surrogate
+        while True:
+            alive = np.array([i for i in range(state.runs) if not environment.done(i)], dtype=np.int64)
+            if len(alive) == 0:
+                return
+            if not environment.history and self.surrogate.learned is None:
+                environment.advance(int(rng.choice(alive)))
+                continue
+            if self.refit and len(environment.history) % self.refit == 0 and environment.history:
+                surrogate = state.fitted(self.surrogate)
+            acquisition = Acquisition.draw(self.rule, environment.horizon, rng)
+            asked = np.minimum(acquisition.asked(state.reached(alive) + 1), state.horizons[alive])
+            believed = state.believe(surrogate, alive, asked)
+            rating = acquisition.rate(believed, asked, environment.history)
+            environment.advance(int(alive[np.argmax(rating)]))
+
+    def finals(self, environment: Environment) -> Posterior:
+        """What it believes of the final scores of all runs, (n,), after what was paid for."""
+        state = State(environment, self.without)
+        surrogate = state.fitted(self.surrogate) if self.refit and environment.history else self.surrogate
+        return state.believe(surrogate, np.arange(state.runs), state.horizons)
+
+
+class State:
+    """What a search knows, encoded.
+
+    Args:
+        environment: of the search.
+        without: groups of inputs that are left out.
+    """
+
+    def __init__(self, environment: Environment, without: frozenset[str] = frozenset()) -> None:
+        self._environment = environment
+        self._without = without
+        self._problem = problem_of(environment)
+        self.runs = len(environment.configurations)
+        self.horizons = np.array([c.horizon for c in environment.configurations], dtype=np.int64)
+
+    def reached(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Epochs paid for of some runs."""
+        return np.array([self._environment.reached(int(run)) for run in runs], dtype=np.int64)
+
+    def fitted(self, base: Surrogate) -> Surrogate:
+        """The base surrogate with its kernel fitted to what was seen."""
+        inputs, scores = self._known()
+        rows = np.linspace(0, len(scores) - 1, min(len(scores), FIT_ROWS)).astype(np.int64)
+        return base.fit(inputs.rows(rows), scores[rows]) if len(rows) > 1 else base
+
+    def believe(self, surrogate: Surrogate, runs: NDArray[np.int64], epochs: NDArray[np.int64]) -> Posterior:
+        """The scores of runs after the given epochs, given all that was seen."""
+        inputs, scores = self._known()
+        conditioned = surrogate.condition(inputs, scores) if len(scores) else surrogate
+        return self._problem.scores(conditioned.posterior(self._encode(self._queries(runs, epochs))))
+
+    def _known(self) -> tuple[Inputs, Vector]:
+        known = answered(self._problem, self._environment.history, self._sketches())
+        return self._encode(known.queries), known.scores
+
+    def _queries(self, runs: NDArray[np.int64], epochs: NDArray[np.int64]) -> list[Query]:
+        curves: dict[int, tuple[Observation, ...]] = {}
+        for observation in self._environment.history:
+            curves[observation.run] = (*curves.get(observation.run, ()), observation)
+        found = []
+        for run, epoch in zip(runs.tolist(), epochs.tolist(), strict=True):
+            what, curve = self._environment.configurations[run], curves.get(run, ())
+            weights = self._latest(run, len(curve))
+            found.append(Query(what.candidate, what.hyperparameters, what.horizon, epoch, curve, weights))
+        return found
+
+    def _sketches(self) -> dict[tuple[int, int], Vector]:
+        """Of every epoch that was paid for; where the corpus has none, the last one before."""
+        found = {}
+        for run in {observation.run for observation in self._environment.history}:
+            for epoch in range(self._environment.reached(run) + 1):
+                sketch = self._latest(run, epoch)
+                if sketch is not None:
+                    found[run, epoch] = sketch
+        return found
+
+    def _latest(self, run: int, epoch: int) -> Vector | None:
+        for before in range(epoch, -1, -1):
+            sketch = self._environment.sketch(run, before)
+            if sketch is not None:
+                return sketch
+        return None
+
+    def _encode(self, queries: list[Query]) -> Inputs:
+        inputs = encode(self._problem, queries)
+        absent = {name: np.full_like(getattr(inputs, name), np.nan) for name in self._without}
+        return replace(inputs, **absent)
+
+
+def problem_of(environment: Environment) -> Problem:
+    """What a search in the environment is about."""
+    task = environment.task
+    features: Mapping[str, float] | None = task.features
+    return Problem(
+        candidates=tuple(sorted({c.candidate for c in environment.configurations})),
+        space=environment.space,
+        horizon=environment.horizon,
+        images_per_epoch=task.train or 1000,
+        task=np.array([np.nan] if features is None else [features[name] for name in sorted(features)]),
+        start={},
+        chance=1.0 / task.classes,
+    )
