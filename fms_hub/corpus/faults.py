@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import MISSING, fields
 
 import pandas as pd
 import pyarrow as pa
@@ -17,12 +18,17 @@ _SCORES = ("validation_score", "test_score")
 def check_columns(table: pa.Table, kind: type) -> None:
     """Refuse a table without the columns, types and finite numbers that its dataclass has.
 
+    Columns that came later have a default in the dataclass; older tables may lack them.
+
     Raises:
-        Fault: a column is absent or of another type, a number is NaN or infinite, a value is null where
+        Fault: another column is absent or of another type, a number is NaN or infinite, a value is null where
             it may not be.
     """
+    later = {field.name for field in fields(kind) if field.default is not MISSING}
     for field in arrow_schema(kind):
         if field.name not in table.column_names:
+            if field.name in later:
+                continue
             raise Fault(f"there is no column {field.name!r}")
         column = table[field.name]
         if column.type != field.type:

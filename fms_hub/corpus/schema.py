@@ -126,13 +126,21 @@ class CandidateRow:
 
 @dataclass(frozen=True)
 class ProbeRow:
-    """A linear probe: logistic regression on the features of a candidate that is not fine-tuned.
+    """Probes of a candidate that is not fine-tuned.
+
+    The linear probe is a logistic regression on its features of the whole training split. The others see a
+    sample of that split, see `fms_hub.surrogate.probes.ProbeScores`; tables from before they were measured
+    lack their columns and read as None.
 
     Attributes:
         task, candidate: together the key.
-        validation_score, test_score: in the task's metric, in [0, 1].
+        validation_score, test_score: of the linear probe, in the task's metric, in [0, 1].
         regularisation: the C of scikit-learn that was best on the validation split.
         features: number of features.
+        logme: nats per image and class.
+        h_score: at least 0, below the number of classes.
+        knn: leave-one-out accuracy, in [0, 1].
+        leep, nce: nats, at most 0; None also of a candidate without a head of its own.
     """
 
     task: str
@@ -141,6 +149,11 @@ class ProbeRow:
     test_score: float
     regularisation: float
     features: int
+    logme: float | None = None
+    h_score: float | None = None
+    knn: float | None = None
+    leep: float | None = None
+    nce: float | None = None
 
 
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}

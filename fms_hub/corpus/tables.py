@@ -31,7 +31,7 @@ _KEYS: dict[type, tuple[str, ...]] = {
 _UNIT: dict[type, tuple[str, ...]] = {
     TaskRow: (),
     CandidateRow: ("accuracy",),
-    ProbeRow: ("validation_score", "test_score"),
+    ProbeRow: ("validation_score", "test_score", "knn"),
 }
 
 TableRow = TaskRow | CandidateRow | ProbeRow
@@ -47,11 +47,11 @@ def read_table(folder: Path, kind: type[R]) -> list[R]:
     path = folder / FILES[kind]
     if not path.exists():
         return []
-    names = [field.name for field in fields(kind)]
     try:
         table = pq.read_table(path, page_checksum_verification=True)
         check_columns(table, kind)
-        check_unit(table, _UNIT[kind])
+        names = [field.name for field in fields(kind) if field.name in table.column_names]
+        check_unit(table, [name for name in _UNIT[kind] if name in names])
     except (pa.ArrowException, OSError, Fault) as error:
         raise Fault(f"{path} cannot be used: {error}") from error
     return [kind(**row) for row in table.select(names).to_pylist()]

@@ -19,7 +19,7 @@ from datasets import load_dataset
 
 from fms_hub.corpus import manifest, sketches
 from fms_hub.corpus.manifest import Entry
-from fms_hub.corpus.schema import META_FEATURES, CandidateRow, Fault, Row, TaskRow, to_table
+from fms_hub.corpus.schema import META_FEATURES, CandidateRow, Fault, ProbeRow, Row, TaskRow, to_table
 from fms_hub.corpus.shards import check_shards, read_corpus, read_graphs, read_shards, write_shard
 from fms_hub.corpus.tables import add_rows, read_table
 from fms_hub.tasks.dataset import digits
@@ -488,6 +488,21 @@ def test_table_rows_are_added_once_and_never_changed(tmp_path: Path) -> None:
     with pytest.raises(Fault, match="accuracy outside"):
         add_rows(tmp_path, CandidateRow, [candidate(name="z", accuracy=2.0)])
     assert len(read_table(tmp_path, CandidateRow)) == 2
+
+
+def test_a_table_of_probes_from_before_a_column_reads_as_none_and_grows(tmp_path: Path) -> None:
+    old = ProbeRow("usps", "source/x", 0.5, 0.5, 0.1, 96)
+    later = ("logme", "h_score", "knn", "leep", "nce")
+    pq.write_table(to_table([old], ProbeRow).drop_columns(list(later)), tmp_path / "probes.parquet")
+    assert read_table(tmp_path, ProbeRow) == [old]
+    new = ProbeRow("usps", "source/y", 0.5, 0.5, 0.1, 96, logme=-0.4, h_score=2.5, knn=0.75, leep=None)
+    add_rows(tmp_path, ProbeRow, [old, new])
+    assert read_table(tmp_path, ProbeRow) == [old, new]
+    with pytest.raises(Fault, match=r"knn outside \[0, 1\]"):
+        add_rows(tmp_path, ProbeRow, [replace(new, candidate="z", knn=1.5)])
+    pq.write_table(to_table([old], ProbeRow).drop_columns(["features"]), tmp_path / "probes.parquet")
+    with pytest.raises(Fault, match="no column 'features'"):
+        read_table(tmp_path, ProbeRow)
 
 
 def test_a_task_keeps_its_meta_features(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -21,10 +22,11 @@ from fms_hub.corpus.schema import CandidateRow, Fault, ProbeRow, TaskRow
 from fms_hub.corpus.shards import read_corpus, read_shards, write_shard
 from fms_hub.corpus.tables import add_rows, read_table
 from training.corpus import small_cnn, small_net
+from training.corpus.candidates import resolve
 from training.corpus.collect import Kept, collect
 from training.corpus.digits import write_digits
 from training.corpus.holdings import noise, runs_of
-from training.corpus.probe import REGULARISATIONS, probe_all
+from training.corpus.probe import REGULARISATIONS, probe, probe_all
 from training.corpus.runlog import rows_of
 from training.corpus.tasks import read_task
 from training.corpus.verify import DEVIATIONS, verify
@@ -146,6 +148,14 @@ def test_small_networks_of_schema_1_are_collected_and_rebuild(data: Path, tmp_pa
     assert [rebuilt.largest for rebuilt in verify(out, data, runs=1, seed=0)] == [0.0]
 
 
+def test_a_candidate_without_a_head_of_its_own_has_no_leep(data: Path) -> None:
+    (row,) = read_table(RECORDED, TaskRow)
+    found = probe(resolve("scratch:test_resnet"), read_task(data, row.name, row.images), row)
+    assert (found.leep, found.nce) == (None, None)
+    assert found.knn is not None
+    assert found.knn > 0.3
+
+
 def test_probes_are_fitted_once_and_better_than_chance(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(RECORDED, folder)
@@ -157,4 +167,13 @@ def test_probes_are_fitted_once_and_better_than_chance(data: Path, tmp_path: Pat
         assert row.regularisation in REGULARISATIONS
         assert 0.5 < row.test_score < 1.0
         assert abs(row.validation_score - row.test_score) < 0.25
+        assert row.logme is not None
+        assert -2 < row.logme < 2
+        assert row.h_score is not None
+        assert 1 < row.h_score < 9
+        assert row.knn is not None
+        assert 0.4 < row.knn < 1
+        assert row.leep is not None
+        assert row.nce is not None
+        assert -math.log(10) < min(row.leep, row.nce) < max(row.leep, row.nce) < 0
     assert json.loads(json.dumps(read_table(folder, ProbeRow)[0].__dict__))["task"] == "digits"

@@ -1,37 +1,30 @@
-"""Linear probes: how good a candidate is on a task without fine-tuning, to compare runs with.
+"""Probes: how good a candidate is on a task without fine-tuning.
 
-n = images, d = features.
+Linear probes are what runs are compared with; the others what a surrogate may know before the first epoch.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
-from torch import Tensor, nn
 
 from fms_hub.corpus.schema import Fault, ProbeRow, TaskRow
 from fms_hub.corpus.shards import read_shards
 from fms_hub.corpus.tables import add_rows, read_table
-from fms_hub.finetune.epoch import Stage, probabilities
+from fms_hub.finetune.features import FeatureReader, Features, sample
 from fms_hub.finetune.gallery import Gallery
-from fms_hub.finetune.scores import METRICS
-from fms_hub.models.from_timm import TimmNetwork
-from fms_hub.models.zoo import build
+from fms_hub.finetune.scores import METRICS, Metric
 from fms_hub.records import Candidate
-from fms_hub.tasks.task import Split, Task
+from fms_hub.surrogate.probes import probe_scores
+from fms_hub.tasks.task import Task
 from training.corpus.candidates import resolve
 from training.corpus.tasks import read_task
 
@@ -41,11 +34,12 @@ _STEPS = 500
 
 
 @dataclass(frozen=True)
-class Features:
-    """What a network's head is given: (n, d) float32, and the labels (n,)."""
+class _Linear:
+    """A fitted linear probe: its scores, and its C."""
 
-    values: NDArray[np.float32]
-    labels: NDArray[np.int64]
+    validation: float
+    test: float
+    strength: float
 
 
 def probe_all(folder: Path, data: Path, seconds: float) -> int:
@@ -84,55 +78,48 @@ def _pairs(folder: Path) -> set[tuple[str, str]]:
 
 
 def probe(candidate: Candidate, task: Task, row: TaskRow) -> ProbeRow:
-    """Fit a logistic regression to the features of a candidate that is not fine-tuned.
+    """Probe a candidate that is not fine-tuned.
 
     Args:
-        candidate: a timm network.
+        candidate: any that `fms_hub.finetune.features` can read.
         task: its images.
         row: the task's image size and metric.
     """
-    features = _features(candidate, task, row.image_size)
-    scaler = StandardScaler().fit(features["train"].values)
-    scaled = {name: Features(scaler.transform(part.values), part.labels) for name, part in features.items()}
-    metric = METRICS[row.metric]
+    reader = FeatureReader(candidate, len(task.info.classes), image_size=row.image_size)
+    gallery = Gallery(task)
+    train, validation, test = (
+        reader.read(split, gallery) for split in (task.train, task.validation, task.test)
+    )
+    best = _linear_probe(train, validation, test, METRICS[row.metric])
+    few = train.take(sample(task))
+    scores = probe_scores(few.values, few.labels, few.source_probabilities, seed=0)
+    return ProbeRow(
+        task=row.name,
+        candidate=candidate.name,
+        validation_score=best.validation,
+        test_score=best.test,
+        regularisation=best.strength,
+        features=train.values.shape[1],
+        logme=scores.logme,
+        h_score=scores.h_score,
+        knn=scores.knn,
+        leep=scores.leep,
+        nce=scores.nce,
+    )
+
+
+def _linear_probe(train: Features, validation: Features, test: Features, metric: Metric) -> _Linear:
+    """The logistic regression that is best on the validation split; the strongest regularised of equals."""
+    scaler = StandardScaler().fit(train.values)
     found = []
     for strength in REGULARISATIONS:
         model = LogisticRegression(C=strength, max_iter=_STEPS, tol=1e-3)
         # Several threads on so small a problem take up to a hundred times as long beside another job.
         with warnings.catch_warnings(), threadpool_limits(1):
             warnings.simplefilter("ignore", ConvergenceWarning)  # a probe that is nearly fitted is a probe
-            model.fit(scaled["train"].values, scaled["train"].labels)
-        scores = {
-            name: metric(scaled[name].labels, model.predict(scaled[name].values))
-            for name in ("validation", "test")
-        }
-        found.append((scores["validation"], scores["test"], strength))
-    validation, test, strength = max(found, key=lambda item: (item[0], -item[2]))
-    return ProbeRow(row.name, candidate.name, validation, test, strength, features["train"].values.shape[1])
-
-
-def _features(candidate: Candidate, task: Task, image_size: int | None) -> Mapping[str, Features]:
-    model = build(candidate, classes=len(task.info.classes), image_size=image_size, seed=0)
-    assert isinstance(model.module, TimmNetwork)
-    head = model.module.get_classifier()
-    assert isinstance(head, nn.Module)
-    stage = Stage(model.input, torch.device("cpu"), torch.contiguous_format)
-    gallery = Gallery(task)
-    found = {}
-    splits: dict[str, Split] = {"train": task.train, "validation": task.validation, "test": task.test}
-    for name, split in splits.items():
-        with _inputs_of(head) as inputs:
-            probabilities(model.module, gallery.evaluation(split, model.input), stage)
-        found[name] = Features(torch.cat(inputs).float().flatten(1).numpy(), split.labels)
-    return found
-
-
-@contextmanager
-def _inputs_of(head: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect what the head is given meanwhile, batch by batch."""
-    seen: list[Tensor] = []
-    handle = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
-    try:
-        yield seen
-    finally:
-        handle.remove()
+            model.fit(scaler.transform(train.values), train.labels)
+        chosen, tested = (
+            metric(part.labels, model.predict(scaler.transform(part.values))) for part in (validation, test)
+        )
+        found.append(_Linear(chosen, tested, strength))
+    return max(found, key=lambda item: (item.validation, -item.strength))
