@@ -21,8 +21,13 @@ runs, `load_dataset(FOLDER, "tasks")` one of the other tables. The columns are d
 """
 
 
-def write_card(folder: Path) -> None:
+def write_card(folder: Path, text: str = _TEXT, licence: str | None = None) -> None:
     """Write the card for the tables that are there, if it is not there already.
+
+    Args:
+        folder: of shards.
+        text: that follows the list of tables.
+        licence: of the tables, as the Hub names it.
 
     Raises:
         OSError: it cannot be written.
@@ -32,7 +37,8 @@ def write_card(folder: Path) -> None:
         for name, pattern in _TABLES.items()
         if any(folder.glob(pattern))
     ]
-    content = ("---\nconfigs:\n" + "".join(configs) + "---\n" + _TEXT).encode()
+    head = "" if licence is None else f"license: {licence.lower()}\n"
+    content = (f"---\n{head}configs:\n" + "".join(configs) + "---\n" + text).encode()
     path = folder / CARD
     if not path.exists() or path.read_bytes() != content:
         write_whole(path, content)

@@ -15,7 +15,7 @@ from filelock import FileLock
 from fms_hub.corpus.schema import Fault
 
 MANIFEST = "manifest.jsonl"
-_LOCK = ".lock"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Refused:
 def locked(folder: Path) -> Iterator[None]:
     """Alone among the processes that use the folder; it is made if it is absent."""
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / _LOCK):
+    with FileLock(folder / LOCK):
         yield
 
 

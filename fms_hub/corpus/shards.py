@@ -184,7 +184,7 @@ def _append(
 
 def _write_structures(folder: Path, graphs: Mapping[str, WeightGraph]) -> None:
     folder.mkdir(exist_ok=True)
-    for structure in {id(graph.structure): graph.structure for graph in graphs.values()}.values():
+    for structure in sketches.structures(graphs):
         path = folder / f"{sketches.structure_name(structure)}.json.gz"
         if not path.exists():
             write_whole(path, sketches.structure_file(structure))

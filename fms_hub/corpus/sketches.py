@@ -112,6 +112,13 @@ def to_table(graphs: Mapping[str, WeightGraph]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
+def structures(graphs: Mapping[str, WeightGraph]) -> tuple[Structure, ...]:
+    """The structures of weight graphs, each once."""
+    if isinstance(graphs, Graphs):
+        return graphs.structures()
+    return tuple({id(graph.structure): graph.structure for graph in graphs.values()}.values())
+
+
 def _packed(graphs: Mapping[str, WeightGraph]) -> dict[str, tuple[str, bytes]]:
     names = {id(graph.structure): structure_name(graph.structure) for graph in graphs.values()}
     return {
@@ -131,6 +138,19 @@ class Graphs(Mapping[str, WeightGraph]):
         self._folder = folder
         self._rows: dict[str, tuple[str, bytes, str]] = {}
         self._structures: dict[str, Structure] = {}
+
+    @classmethod
+    def of(cls, rows: Mapping[str, tuple[Structure, bytes]]) -> Graphs:
+        """Structures and sketches as `PAYLOAD` that are in no folder yet, by ``RUN/EPOCH``."""
+        names = {id(structure): structure_name(structure) for structure, _ in rows.values()}
+        graphs = cls(Path())
+        graphs._rows = {key: (names[id(found)], content, PAYLOAD) for key, (found, content) in rows.items()}
+        graphs._structures = {names[id(found)]: found for found, _ in rows.values()}
+        return graphs
+
+    def structures(self) -> tuple[Structure, ...]:
+        """The structures of all, each once."""
+        return tuple(self._structure(name) for name in dict.fromkeys(row[0] for row in self._rows.values()))
 
     def add(self, table: pa.Table, payload: str) -> None:
         """Take in the sketches of one shard, after all of them were seen to be readable.

@@ -25,7 +25,7 @@ from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[a
 
 from fms_hub.errors import HubError
 
-__all__ = ["TransportError", "hub_errors", "retried"]
+__all__ = ["TransportError", "Unreachable", "hub_errors", "retried"]
 
 Kind = Literal["model", "dataset"]
 T = TypeVar("T")
@@ -35,6 +35,10 @@ FIRST_WAIT = 1.0
 """Seconds before the second try, about; each further wait is twice as long."""
 LONGEST_WAIT: Final = 60.0
 _TOO_MANY: Final = 429
+
+
+class Unreachable(HubError):
+    """The Hub cannot be reached now, or is busy: the same call may succeed later."""
 
 
 def retried(call: Callable[[], T]) -> T:
@@ -77,6 +81,8 @@ def _asked_for(error: BaseException) -> float:
 def hub_errors(repo: str, revision: str | None = None, kind: Kind = "model") -> Iterator[None]:
     """Turn whatever huggingface_hub raises within into a `HubError` that says what to do.
 
+    It is an `Unreachable` where the same call may succeed later.
+
     Args:
         repo: ``"organisation/name"``.
         revision: that was asked for.
@@ -94,7 +100,17 @@ def hub_errors(repo: str, revision: str | None = None, kind: Kind = "model") -> 
         RevisionResolutionError,
         OSError,
     ) as error:
-        raise HubError(_explain(error, repo, revision, kind)) from error
+        kind_of_error = Unreachable if _may_pass(error) else HubError
+        raise kind_of_error(_explain(error, repo, revision, kind)) from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the same call may succeed later: busy, offline, or a connection that broke."""
+    if isinstance(error, HfHubHTTPError):
+        return _is_busy(error)
+    if isinstance(error, LocalEntryNotFoundError | RevisionResolutionError):
+        return error.__cause__ is None or _may_pass(error.__cause__)
+    return isinstance(error, TransportError | OfflineModeIsEnabled | TimeoutError | ConnectionError)
 
 
 def _explain(error: BaseException, repo: str, revision: str | None, kind: Kind) -> str:
