@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import fms_hub
-from fms_hub import cli_featurize
+from fms_hub import cli_contribute, cli_featurize
 from fms_hub.errors import FMSHubError, UsageError
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def demo(
 
 
 app.command()(cli_featurize.featurize)
+app.command()(cli_contribute.contribute)
 
 
 def _select(data: str, candidates: list[str] | None, *, as_json: bool, **settings: Any) -> None:

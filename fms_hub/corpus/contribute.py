@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from fms_hub.corpus import gather, grammar, outbox
+from fms_hub.corpus import gather, grammar, manifest, outbox
 from fms_hub.corpus.gather import Given
 from fms_hub.corpus.outbox import Parcel
 from fms_hub.corpus.redaction import Redactor, bundled_names
@@ -78,16 +78,28 @@ class Sent:
 
     Attributes:
         id, destination: of the contribution.
-        bytes: of its files; 0 where they cannot be read.
+        rows, bytes: of it; 0 where they cannot be read.
         pull_request: its address, or None.
         why: why it is still here, or None.
     """
 
     id: str
     destination: str
+    rows: int
     bytes: int
     pull_request: str | None
     why: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """What the command line prints with ``--json``, as of a `Contribution`."""
+        return {
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "licence": grammar.LICENCE,
+            "destination": self.destination,
+            "sent": self.pull_request is not None,
+            "pull_request": self.pull_request,
+        }
 
 
 def contribute(
@@ -129,7 +141,7 @@ def contribute(
     parcel = outbox.put(lambda target: gather.write(given, target))
     preview = _preview(given, parcel, repo, unasked)
     print(preview, file=sys.stderr)
-    sent = _send(parcel, repo) if yes else Sent(parcel.id, repo, 0, parcel.state().sent.get(repo), None)
+    address, why = _send(parcel, repo) if yes else (parcel.state().sent.get(repo), None)
     return Contribution(
         id=parcel.id,
         folder=parcel.files,
@@ -139,9 +151,9 @@ def contribute(
         bytes=_bytes(parcel),
         licence=grammar.LICENCE,
         destination=repo,
-        sent=sent.pull_request is not None,
-        pull_request=sent.pull_request,
-        why=sent.why,
+        sent=address is not None,
+        pull_request=address,
+        why=why,
         preview=preview,
     )
 
@@ -160,27 +172,27 @@ def flush() -> tuple[Sent, ...]:
 
 def _flushed(parcel: Parcel) -> Iterator[Sent]:
     try:
-        waiting = parcel.state().waiting
+        waiting, rows, size = parcel.state().waiting, _rows(parcel), _bytes(parcel)
     except CheckpointError as error:
-        yield Sent(parcel.id, "", 0, None, str(error))
+        yield Sent(parcel.id, "", 0, 0, None, str(error))
         return
     for repo in waiting:
         try:
-            yield Sent(parcel.id, repo, _bytes(parcel), _push(parcel, repo), None)
-        except (HubError, CheckpointError) as error:
-            yield Sent(parcel.id, repo, 0, None, str(error))
+            yield Sent(parcel.id, repo, rows, size, _push(parcel, repo), None)
+        except HubError as error:
+            yield Sent(parcel.id, repo, rows, size, None, str(error))
 
 
-def _send(parcel: Parcel, repo: str) -> Sent:
-    """Send now, or leave it waiting where the Hub cannot be reached."""
+def _send(parcel: Parcel, repo: str) -> tuple[str | None, str | None]:
+    """Send now, or leave it waiting where the Hub cannot be reached: its address, or why it has none."""
     from fms_hub.hub.refusals import Unreachable
 
     parcel.wait_for(repo)
     try:
-        return Sent(parcel.id, repo, _bytes(parcel), _push(parcel, repo), None)
+        return _push(parcel, repo), None
     except Unreachable as error:
         print(f"{error} It waits in the outbox; `fms-hub contribute --flush` sends it.", file=sys.stderr)
-        return Sent(parcel.id, repo, _bytes(parcel), None, str(error))
+        return None, str(error)
     except HubError:
         parcel.forget(repo)
         raise
@@ -218,6 +230,10 @@ def _public(about: About) -> tuple[frozenset[str], int]:
         except HubError:
             return frozenset(public), len(asked) - number
     return frozenset(public), 0
+
+
+def _rows(parcel: Parcel) -> int:
+    return sum(entry.rows for entry in manifest.read(parcel.files)[0])
 
 
 def _bytes(parcel: Parcel) -> int:
