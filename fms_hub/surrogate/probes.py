@@ -300,7 +300,8 @@ def _checked(features: ArrayLike, labels: ArrayLike) -> tuple[Matrix, Labels]:
     present, numbered = np.unique(classes, return_inverse=True)
     if len(present) < 2:
         raise UsageError(f"probes need images of at least two classes, found {len(present)}.")
-    return values, numbered.astype(np.int64)
+    # No probe depends on the unit, and squares of numbers near 1 neither overflow nor vanish.
+    return values / (np.abs(values).max() or 1.0), numbered.astype(np.int64)
 
 
 def _checked_source(probabilities: ArrayLike, images: int) -> Matrix:
