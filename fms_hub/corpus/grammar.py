@@ -87,7 +87,7 @@ def check_task(row: TaskRow) -> None:
     good = {
         "hub": row.hub == HUB,
         "name": _TASK.fullmatch(row.name),
-        "group": row.group == row.name,
+        "group": _TASK.fullmatch(row.group),
         "classes": 2 <= row.classes <= 10**6,
         "images": row.images is None,
         "train": all(count is None or 0 <= count <= 10**10 for count in counts),

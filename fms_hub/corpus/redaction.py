@@ -43,12 +43,13 @@ class Redactor:
 
     @property
     def task(self) -> str:
-        """The task's name: the same for all searches on this machine over the same images."""
-        return f"task-{self._fingerprint[:16]}"
+        """The task's name: the same for all searches on this machine over the same images in the same way."""
+        size = str(self.about.image_size)
+        return f"task-{self.salt.digest('task', self.about.fingerprint, self.about.metric, size)[:16]}"
 
     @property
     def _fingerprint(self) -> str:
-        return self.salt.digest("task", self.about.fingerprint)
+        return self.salt.digest("images", self.about.fingerprint)
 
     @property
     def seed(self) -> int:
@@ -159,7 +160,7 @@ class Redactor:
         return TaskRow(
             hub=grammar.HUB,
             name=self.task,
-            group=self.task,
+            group=f"task-{self._fingerprint[:16]}",
             classes=about.classes if about.classes <= 100 else coarse(about.classes),
             images=None,
             train=sizes.get("train"),

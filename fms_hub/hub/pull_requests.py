@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -104,6 +105,24 @@ def fetch_proposal(
         for file in files:
             _copy(client, repo, commit, file.path, target)
     return commit
+
+
+def added(repo: str, revision: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Paths of a dataset repository's revision that its main branch lacks, and those that differ there.
+
+    Raises:
+        HubError: no such repository or revision, or the Hub cannot be reached.
+    """
+    with hub_errors(repo, revision, _TYPE):
+        client = api()
+        main, other = (retried(partial(_blobs, client, repo, name)) for name in ("main", revision))
+    changed = {path for path, blob in other.items() if path in main and main[path] != blob}
+    return frozenset(other) - frozenset(main), frozenset(changed)
+
+
+def _blobs(client: HfApi, repo: str, revision: str) -> dict[str, str]:
+    entries = client.list_repo_tree(repo, recursive=True, revision=revision, repo_type=_TYPE)
+    return {entry.path: entry.blob_id for entry in entries if isinstance(entry, RepoFile)}
 
 
 def _copy(client: HfApi, repo: str, commit: str, name: str, target: Path) -> None:

@@ -3,7 +3,8 @@
 python -m training.corpus describe: what is there, and what is missing.
 python -m training.corpus collect: the runs of several folders in few large shards.
 python -m training.corpus verify: a random sample of runs, trained again and compared.
-python -m training.corpus probe: linear probes of the candidates, which runs are compared with.
+python -m training.corpus probe: linear probes of the candidates, which runs are compared with, and others.
+python -m training.corpus review, accept: contributions, judged as hostile input and taken in.
 python -m training.corpus digits: a dataset file without a download.
 """
 
@@ -13,6 +14,7 @@ import argparse
 from pathlib import Path
 
 from fms_hub.records import Budget
+from training.corpus.accept import accept, review
 from training.corpus.collect import Kept, collect
 from training.corpus.describe import describe, write_picture
 from training.corpus.digits import write_digits
@@ -45,11 +47,18 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     verified.add_argument("--runs", type=int, default=3)
     verified.add_argument("--seed", type=int, default=0, help="of the sample")
     verified.set_defaults(command=_verify)
-    probed = commands.add_parser("probe", help="fit linear probes for the runs to be compared with")
+    probed = commands.add_parser(
+        "probe", help="probe the candidates of the runs as they are before fine-tuning"
+    )
     probed.add_argument("folder", type=Path, nargs="?", default=DATA / TINY)
     probed.add_argument("--data", type=Path, required=True, help="folder of the dataset .npz files")
     probed.add_argument("--time-limit", default="30m")
     probed.set_defaults(command=_probe)
+    for name, what in (("review", "judge a contribution"), ("accept", "judge a contribution and take it in")):
+        judged = commands.add_parser(name, help=what)
+        judged.add_argument("source", help="a folder, or ORGANISATION/NAME#NUMBER of a pull request")
+        judged.add_argument("--corpus", type=Path, required=name == "accept", help="folder of shards")
+        judged.set_defaults(command=_review if name == "review" else _accept)
     digits = commands.add_parser("digits", help="write scikit-learn's digits as a dataset file")
     digits.add_argument("--data", type=Path, required=True, help="folder that digits.npz goes to")
     digits.set_defaults(command=_digits)
@@ -86,8 +95,20 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _probe(arguments: argparse.Namespace) -> int:
     done = probe_all(arguments.folder, arguments.data, Budget.parse(arguments.time_limit).seconds or 0.0)
-    print(f"{done} linear probes into {arguments.folder}")
+    print(f"{done} candidates probed into {arguments.folder}")
     return 0
+
+
+def _review(arguments: argparse.Namespace) -> int:
+    verdict = review(arguments.source, arguments.corpus)
+    print(verdict.to_json())
+    return 0 if verdict.accepted else 1
+
+
+def _accept(arguments: argparse.Namespace) -> int:
+    verdict = accept(arguments.source, arguments.corpus)
+    print(verdict.to_json())
+    return 0 if verdict.accepted else 1
 
 
 def _digits(arguments: argparse.Namespace) -> int:
