@@ -1,0 +1,1 @@
+"""Searches over runs that were trained before: the ground on which methods are compared."""

@@ -1,0 +1,167 @@
+"""All searches of a table, each stored when it is done and never done twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fms_hub.corpus.wholefile import write_whole
+from fms_hub.finetune.seeding import derived_seed
+from training.benchmarks.cached.costs import StepTimes, epoch_seconds
+from training.benchmarks.cached.environment import BUDGET, Environment
+from training.benchmarks.cached.methods import Method, Search, Setting, Unavailable, run
+from training.benchmarks.cached.pool import Pool
+from training.benchmarks.cached.scoring import Curves, score
+
+
+@dataclass(frozen=True)
+class Job:
+    """A judged task.
+
+    Attributes:
+        task: name.
+        pool: to search in.
+        training: pools to learn from.
+        probes: see `training.benchmarks.cached.methods.Setting`.
+    """
+
+    task: str
+    pool: Pool
+    training: Mapping[str, Pool]
+    probes: Mapping[str, Mapping[str, float]]
+
+
+Results = Mapping[tuple[str, str, int], Curves]
+"""By method, task and seed."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Everything that is to be searched.
+
+    Attributes:
+        jobs: judged tasks, at least one.
+        methods: those that can be used on every task.
+        left_out: why the others cannot, by name.
+        seeds: of the searches.
+        budget: epochs.
+        times: of optimiser steps; None leaves seconds out.
+        out: where results are stored.
+        quick: rough forms of methods.
+    """
+
+    jobs: Sequence[Job]
+    methods: Sequence[Method]
+    left_out: Mapping[str, str]
+    seeds: Sequence[int]
+    budget: int
+    times: StepTimes | None
+    out: Path
+    quick: bool
+
+    def run(self) -> Results:
+        """Search what is not stored, task by task."""
+        found: dict[tuple[str, str, int], Curves] = {}
+        for job in self.jobs:
+            for method in self.methods:
+                found |= self._searched(job, method)
+        return found
+
+    def _searched(self, job: Job, method: Method) -> Results:
+        search: Search | None = None
+        found: dict[tuple[str, str, int], Curves] = {}
+        for seed in self.seeds:
+            path, key = self.path(job, method, seed), self.key(job, method)
+            curves = read(path, key)
+            if curves is None:
+                search = search or method.make(_setting(job, quick=self.quick))
+                curves = self._one(job, search, seed, path, key)
+            found[method.name, job.task, seed] = curves
+        return found
+
+    def _one(self, job: Job, search: Search, seed: int, path: Path, key: str) -> Curves:
+        seconds = None if self.times is None else epoch_seconds(job.pool, self.times)
+        began = time.monotonic()
+        # One seed is the same start for all methods of a task, and another on each task.
+        history = run(search, Environment(job.pool, self.budget, seconds), derived_seed(job.task, seed))
+        curves = score(job.pool, history, self.budget)
+        _write(path, key, curves, time.monotonic() - began)
+        return curves
+
+    def path(self, job: Job, method: Method, seed: int) -> Path:
+        """Where a search is stored."""
+        task = "".join(c if c.isalnum() or c in "-_" else "_" for c in job.task)
+        return self.out / job.pool.hub / task / f"{method.name}-{seed}.json"
+
+    def key(self, job: Job, method: Method) -> str:
+        """Changes with everything that a stored result depends on, but the code."""
+        learned = {task: [run.id for run in pool.runs] for task, pool in job.training.items()}
+        times = None if self.times is None else dict(self.times.seconds)
+        parts = [[run.id for run in job.pool.runs], learned, job.probes, self.budget, times, self.quick]
+        return hashlib.sha256(json.dumps([method.note, *parts], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def contest(
+    jobs: Sequence[Job],
+    methods: Sequence[Method],
+    seeds: Sequence[int],
+    budget: int,
+    times: StepTimes | None,
+    out: Path,
+    *,
+    quick: bool,
+) -> Contest:
+    """Find out which methods can be used; a method that cannot on one task is left out on all."""
+    left_out: dict[str, str] = {}
+    for method in methods:
+        for job in jobs:
+            try:
+                method.make(_setting(job, quick=quick))
+            except Unavailable as why:
+                left_out.setdefault(method.name, f"{why} ({job.task})")
+    usable = [method for method in methods if method.name not in left_out]
+    return Contest(jobs, usable, left_out, seeds, budget, times, out, quick)
+
+
+def expected_seconds(of: Contest) -> float:
+    """About how long what is not stored yet will take on one core."""
+    return sum(
+        method.seconds * of.budget / BUDGET
+        for job in of.jobs
+        for method in of.methods
+        for seed in of.seeds
+        if read(of.path(job, method, seed), of.key(job, method)) is None
+    )
+
+
+def _setting(job: Job, *, quick: bool) -> Setting:
+    return Setting(job.training, job.probes, quick)
+
+
+def read(path: Path, key: str) -> Curves | None:
+    """A stored search; None if there is none of this key."""
+    if not path.exists():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if content["key"] != key:
+        return None
+    return Curves(*(_array(content[name]) for name in ("regret", "final", "test", "seconds")))
+
+
+def _write(path: Path, key: str, curves: Curves, wall: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lists = {
+        name: [None if np.isnan(value) else round(float(value), 6) for value in getattr(curves, name)]
+        for name in ("regret", "final", "test", "seconds")
+    }
+    write_whole(path, json.dumps({"key": key, "wall": round(wall, 2), **lists}).encode())
+
+
+def _array(values: Sequence[float | None]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.array([np.nan if value is None else value for value in values])

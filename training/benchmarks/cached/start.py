@@ -1,0 +1,34 @@
+"""Pooled weight graphs of candidates before any training, for corpora without epoch 0."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fms_hub.models.zoo import build
+from fms_hub.weights.describe import describe
+from training.corpus import candidates
+from training.corpus.tasks import IMAGE_SIZE
+
+CLASSES = 10
+"""Of the new head, which says nothing yet."""
+
+
+def start_sketches(names: Iterable[str]) -> dict[str, NDArray[np.float64]]:
+    """The sketches of the timm-tiny hub's candidates by name; what is not trained on this disk is left out.
+
+    Raises:
+        CandidateError: a name that is no candidate of the hub.
+    """
+    found = {}
+    for name in sorted(set(names)):
+        candidate = candidates.find(name)
+        if candidate is None:
+            print(f"{name} is not trained here, so it has no start sketch.", file=sys.stderr)
+            continue
+        model = build(candidate, classes=CLASSES, image_size=IMAGE_SIZE)
+        found[name] = describe(model.module, (3, IMAGE_SIZE, IMAGE_SIZE)).pooled()
+    return found
