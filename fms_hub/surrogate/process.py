@@ -6,7 +6,8 @@ n = observed rows, q = asked rows, D = columns.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,8 @@ KERNEL = "covar_module."
 """What the names of the kernel's parameters begin with."""
 _RAW_NOISE = "likelihood.noise_covar.raw_noise"
 _NOISE, _NOISE_CENTRE = 0.01, -5.0
+_TRIES = 8
+"""Of a Cholesky factor; jitter grows from 1e-8 tenfold each time."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,7 @@ def predict(process: Process, x: Tensor, y: Tensor, queries: Tensor) -> Marginal
     prior = kernel(queries, diag=True)
     if len(x) == 0:
         return Marginals(constant.expand(len(queries)), prior + noise)
-    with _quiet():
-        root = factor(process, x)
+    root = factor(process, x)
     weights = torch.cholesky_solve((y - constant).unsqueeze(-1), root)
     cross = kernel(queries, x).to_dense()
     explained = torch.linalg.solve_triangular(root, cross.mT, upper=False).square().sum(dim=0)
@@ -122,7 +124,8 @@ def factor(process: Process, x: Tensor) -> Tensor:
     """Cholesky factor of the covariance of noisy observations at x, (n, n)."""
     observed = process.covar_module(x).to_dense()
     noise = process.likelihood.noise * torch.eye(len(x), dtype=x.dtype)
-    root: Tensor = psd_safe_cholesky(observed + noise)
+    with _patient():
+        root: Tensor = psd_safe_cholesky(observed + noise)
     return root
 
 
@@ -141,10 +144,18 @@ def maximise_posterior(process: Process, steps: int) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    with gpytorch.settings.fast_computations(False, False, False), _quiet():
+    with gpytorch.settings.fast_computations(False, False, False), _patient():
         optimizer.step(closure)  # type: ignore[no-untyped-call]
 
 
-def _quiet() -> warnings.catch_warnings:
-    """Jitter added to a nearly singular matrix is expected: runs share rows but for one epoch."""
-    return warnings.catch_warnings(action="ignore", category=NumericalWarning)
+@contextmanager
+def _patient() -> Iterator[None]:
+    """Nearly singular matrices are expected, as runs share rows but for one epoch: jitter is added quietly.
+
+    A line search also tries parameters under which much jitter is needed; they are not good ones.
+    """
+    with (
+        warnings.catch_warnings(action="ignore", category=NumericalWarning),
+        gpytorch.settings.cholesky_max_tries(_TRIES),
+    ):
+        yield

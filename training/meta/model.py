@@ -77,6 +77,14 @@ class MetaModel(nn.Module):
             prior=_surprise(answers - mean[n:], before),
         )
 
+    def widen(self, factor: float) -> None:
+        """Multiply all deviations by a factor; means stay what they are."""
+        with torch.no_grad():
+            for name, value in self.process.covar_module.named_parameters():
+                if name.startswith(("log_scale", "log_linear")):
+                    value.add_(2.0 * math.log(factor))
+            self.process.likelihood.noise = self.process.likelihood.noise * factor**2
+
     def learned(self, hyperparameters: tuple[str, ...], scaling: Scaling) -> Learned:
         """A frozen copy of what was learned."""
         encoder = Encoder(self.groups, width=self.encoder.width, latent=self.encoder.latent).double().eval()

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fms_hub.finetune.seeding import seeded
@@ -41,6 +42,10 @@ class Settings:
     steps: int = 1500
     seed: int = 0
     width: int = 64
+
+    def of(self, steps: int) -> Settings:
+        """The same with another number of steps."""
+        return replace(self, steps=steps)
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,20 @@ def evaluate(model: MetaModel, tasks: Sequence[_Scaled]) -> float:
                 drawn = episode(task.table, np.random.default_rng([number, check]))
                 found.append(float(_losses(model, task, drawn, frozenset()).queries))
     return float(np.mean(found))
+
+
+def deviations(outcome: Outcome, tables: Sequence[Table]) -> NDArray[np.float64]:
+    """Errors of the fixed episodes of tasks, in units of the believed deviation, (queries,)."""
+    found = []
+    for number, table in enumerate(tables):
+        task = _scaled(table, outcome.scaling)
+        for check in range(CHECKS):
+            drawn = episode(table, np.random.default_rng([number, check]))
+            context, queries = task.columns[drawn.context], task.columns[drawn.queries]
+            with torch.no_grad():
+                believed = outcome.model.believe(context, task.scores[drawn.context], queries)
+            found.append((task.scores[drawn.queries] - believed.mean) / believed.variance.sqrt())
+    return torch.cat(found).numpy()
 
 
 def _step(

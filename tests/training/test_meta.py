@@ -1,0 +1,226 @@
+"""Meta-training on small pools whose curves follow a rule that all tasks share."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import kendalltau
+
+from fms_hub.errors import UsageError
+from fms_hub.search.encoding import lookbacks
+from fms_hub.weights.pooling import POOLED
+from training.benchmarks.cached.environment import BudgetSpent, Environment
+from training.benchmarks.cached.ours import Ours
+from training.benchmarks.cached.pool import CachedRun, Pool
+from training.corpus.schema import META_FEATURES, CandidateRow, TaskRow
+from training.corpus.splits import read_splits
+from training.meta.episodes import episode, final_rows, seen_rows, spend
+from training.meta.fitting import Fitted, fit
+from training.meta.folds import held_out, part
+from training.meta.table import NONE, Table, table_of
+from training.meta.train import Settings, meta_train, without
+
+CANDIDATES = ("scratch:test_resnet", "bundled/test_vit.mnist")
+TASKS = ("usps", "flowers5", "smiles", "gtsrb")
+
+
+def candidate(name: str) -> CandidateRow:
+    source = "mnist" if name.endswith("mnist") else "random"
+    architecture = "test_vit" if "vit" in name else "test_resnet"
+    family = {"test_vit": "vision_transformer", "test_resnet": "resnet"}[architecture]
+    return CandidateRow(name, architecture, family, source, 1, None, 1000, "MIT", False)
+
+
+def task(name: str, level: float) -> TaskRow:
+    features = dict.fromkeys(META_FEATURES, level)
+    return TaskRow(
+        "timm-tiny", name, "g", 4, None, 800, 200, 200, 32, "accuracy", None, features, "MIT", "here"
+    )
+
+
+def pool(name: str, seed: int, runs: int = 40) -> Pool:
+    """The final score rises with the learning rate and with the first weight; tasks differ in level."""
+    rng = np.random.default_rng(seed)
+    level = rng.uniform(0.3, 0.5)
+    made, sketches = [], {}
+    for number in range(runs):
+        rate = float(10 ** rng.uniform(-5, -1))
+        who = CANDIDATES[number % 2]
+        quality = rng.normal()
+        final = level + 0.08 * (np.log10(rate) + 5) + 0.03 * quality
+        scores = tuple(float(final * (1 - np.exp(-(epoch + 1) / 2))) for epoch in range(6))
+        failed = number == 7
+        made.append(
+            CachedRun(
+                f"{number:016x}",
+                who,
+                {"learning_rate": rate},
+                6,
+                0,
+                scores[:2] if failed else scores,
+                tuple(2.0 - s for s in (scores[:2] if failed else scores)),
+                reason="diverged" if failed else None,
+            )
+        )
+        for epoch in (0, 1, 4):
+            sketches[f"{number:016x}", epoch] = np.array([quality, epoch, *[1.0] * (len(POOLED) - 2)])
+    return Pool(
+        "timm-tiny", task(name, level), {c: candidate(c) for c in CANDIDATES}, tuple(made), sketches=sketches,
+        start={c: np.zeros(len(POOLED)) for c in CANDIDATES},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pools() -> list[Pool]:
+    return [pool(name, seed) for seed, name in enumerate(TASKS)]
+
+
+@pytest.fixture(scope="module")
+def table(pools: Sequence[Pool]) -> Table:
+    return table_of(pools[0])
+
+
+@pytest.fixture(scope="module")
+def fitted(pools: Sequence[Pool]) -> Fitted:
+    return fit("three tasks", pools[1:], read_splits(), Settings(steps=200, width=24))
+
+
+def test_a_table_asks_what_a_search_asks(table: Table, pools: Sequence[Pool]) -> None:
+    run = pools[0].runs[3]
+    row = table.row[3, 2, 6]
+    assert table.scores[row] == pytest.approx((run.scores[5] - 0.25) / 0.75)
+    assert table.inputs.curve[row][0] == pytest.approx(2 / 6)
+    assert table.inputs.curve[row][1] == pytest.approx((run.scores[1] - 0.25) / 0.75)
+    assert table.inputs.fidelity[row][0] == 1.0
+    assert table.inputs.weights[row].tolist() == pools[0].sketches[run.id, 1].tolist()
+    assert table.row[3, 1, 4] == NONE != table.row[3, 2, 4]
+    assert np.isnan(table.inputs.curve[table.row[3, 0, 6]]).all()
+
+
+def test_a_failed_epoch_counts_as_guessing_and_ends_the_run(table: Table) -> None:
+    assert table.epochs[7] == 3
+    assert table.scores[table.row[7, 2, 3]] == 0.0
+    assert (table.row[7, :, 4:] == NONE).all()
+    assert 7 not in table.finished and len(table.finished) == 39
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 60, 10_000])
+def test_a_random_search_spends_what_it_was_given(table: Table, epochs: int) -> None:
+    reached = spend(table, epochs, np.random.default_rng(1))
+    assert reached.sum() == min(epochs, table.epochs.sum())
+    assert (reached <= table.epochs).all()
+    rows = seen_rows(table, reached)
+    assert len(rows) == sum(len(lookbacks(e)) for most in reached for e in range(1, most + 1))
+    assert NONE not in rows and len(set(rows)) == len(rows)
+
+
+def test_an_episode_asks_only_about_what_is_not_known(table: Table) -> None:
+    where = {int(table.row[i]): i for i in zip(*np.nonzero(table.row != NONE), strict=True)}
+    for seed in range(30):
+        drawn = episode(table, np.random.default_rng(seed))
+        reached = {}
+        for row in drawn.context:
+            run, _, epoch = where[int(row)]
+            reached[run] = max(epoch, reached.get(run, 0))
+        for row in drawn.queries:
+            run, seen, epoch = where[int(row)]
+            assert epoch > seen
+            assert len(drawn.context) == 128 or epoch > reached.get(run, 0)
+
+
+def test_groups_of_inputs_can_be_left_out(table: Table) -> None:
+    from training.meta.train import scaling_of
+
+    scaling = scaling_of([table.inputs])
+    groups = scaling.groups(table.inputs)
+    columns = scaling.columns(table.inputs)
+    blocks = dict(
+        zip(
+            [group.name for group in groups],
+            torch.split(without(columns, groups, frozenset({"weights"})), [g.width + 1 for g in groups], 1),
+            strict=True,
+        )
+    )
+    assert not blocks["weights"].any()
+    assert bool(blocks["hyperparameters"].any())
+
+
+def test_it_repeats_from_its_seed_and_leaves_the_generator_alone(pools: Sequence[Pool]) -> None:
+    tables = [table_of(one) for one in pools[:2]]
+    before = torch.get_rng_state()
+    first, second, other = (meta_train(tables, [], Settings(20, seed, 8)).model for seed in (0, 0, 1))
+    assert torch.equal(before, torch.get_rng_state())
+    for one, two in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, two)
+    assert not torch.equal(first.encoder.to_mean.weight, other.encoder.to_mean.weight)
+
+
+def test_the_best_state_on_the_validation_tasks_is_kept(pools: Sequence[Pool]) -> None:
+    tables = [table_of(one) for one in pools]
+    outcome = meta_train(tables[:2], tables[2:3], Settings(300, 0, 16))
+    assert [step for step, _ in outcome.validation] == [100, 200, 300]
+    assert outcome.step == min(outcome.validation, key=lambda look: look[1])[0]
+    assert not outcome.model.training
+
+
+def test_widening_scales_deviations_and_no_mean(pools: Sequence[Pool], table: Table) -> None:
+    outcome = meta_train([table], [], Settings(20, 0, 8))
+    columns = outcome.scaling.columns(table.inputs)
+    scores = torch.from_numpy(table.scores)
+    with torch.no_grad():
+        before = outcome.model.believe(columns[:30], scores[:30], columns[30:60])
+        outcome.model.widen(3.0)
+        after = outcome.model.believe(columns[:30], scores[:30], columns[30:60])
+    torch.testing.assert_close(after.mean, before.mean, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(after.variance, 9.0 * before.variance, rtol=1e-5, atol=0)
+
+
+def test_a_surrogate_ranks_runs_of_a_new_task_before_and_after_it_has_seen_any(
+    fitted: Fitted, pools: Sequence[Pool]
+) -> None:
+    finals = pools[0].finals()
+    ours = Ours(fitted.surrogate, refit=0)
+    environment = Environment(pools[0], budget=10)
+    before = ours.finals(environment)
+    assert kendalltau(before.mean, finals).statistic > 0.5
+    with pytest.raises(BudgetSpent):
+        ours(environment, np.random.default_rng(0))
+    after = ours.finals(environment)
+    assert len(environment.history) == 10
+    assert np.abs(after.mean - finals).mean() < np.abs(before.mean - finals).mean()
+    assert after.std.mean() < before.std.mean()
+    assert max(environment.history, key=lambda o: o.score or 0).score > np.quantile(finals, 0.5) * 0.39
+
+
+def test_it_says_how_it_came_about(fitted: Fitted) -> None:
+    assert set(fitted.validation) == {"flowers", "faces", "traffic signs"}
+    assert 100 <= fitted.steps <= 200
+    assert fitted.widened > 0
+    assert fitted.surrogate.learned is not None
+    assert fitted.surrogate.learned.hyperparameters[0] == "learning_rate"
+
+
+def test_tasks_of_one_group_are_not_enough(pools: Sequence[Pool]) -> None:
+    other = replace(pools[0], task=replace(pools[0].task, name="mnist"))
+    with pytest.raises(UsageError, match="at least two groups, found characters"):
+        fit("x", [pools[0], other], read_splits(), Settings(steps=1))
+
+
+def test_a_fold_leaves_out_tasks_and_candidates_that_saw_them(pools: Sequence[Pool]) -> None:
+    splits = read_splits()
+    folds = list(held_out(pools, splits))
+    assert [sorted(fold.groups) for fold in folds] == [
+        ["characters"],
+        ["flowers"],
+        ["traffic signs"],
+        ["faces"],
+    ]
+    sides = part(pools, splits, folds[0])
+    assert [one.task.name for one in sides.train] == ["flowers5", "smiles", "gtsrb"]
+    assert {run.candidate for one in sides.train for run in one.runs} == {CANDIDATES[0]}
+    assert [one.task.name for one in sides.test] == ["usps"]
+    sides = part(pools, splits, folds[1])
+    assert {run.candidate for one in sides.train for run in one.runs} == set(CANDIDATES)
+    assert final_rows(table_of(sides.test[0]), np.zeros(40, dtype=np.int64)).min() >= 0

@@ -1,0 +1,119 @@
+"""Meta-train surrogates on a corpus: one on all of it, or one for each group of tasks that it never sees.
+
+    python -m training.meta_train --hub DIR --out DIR [--held-out] [--steps N] [--seed N] [--time-limit 60m]
+
+DIR of --hub holds the shards of one hub. Written are ``all.safetensors``, or with --held-out
+``without-GROUP.safetensors`` for every fold of `training.corpus.splits`, which the benchmarks judge on
+GROUP, and a JSON beside each that says how it came about. A surrogate that is there already is left as it is,
+so that a command that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from fms_hub.errors import FMSHubError
+from fms_hub.records import Budget
+from training.benchmarks.cached.pool import Pool, pools
+from training.corpus.splits import Splits, read_splits
+from training.meta.fitting import INNER, Fitted, fit
+from training.meta.folds import held_out, part
+from training.meta.train import Settings
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A surrogate to be made: its name and what it learns from."""
+
+    name: str
+    pools: tuple[Pool, ...]
+
+
+def jobs(found: Sequence[Pool], splits: Splits, *, leave_out: bool) -> Iterator[Job]:
+    """One for everything, or one for each fold."""
+    if not leave_out:
+        yield Job(ALL, tuple(found))
+        return
+    for fold in held_out(found, splits):
+        yield Job(file_name(fold.groups), part(found, splits, fold).train)
+
+
+def file_name(groups: frozenset[str]) -> str:
+    """Of the surrogate that never saw these groups, without ending."""
+    return "without-" + "-".join(sorted(groups)).replace(" ", "_")
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(prog="python -m training.meta_train")
+    parser.add_argument("--hub", type=Path, required=True, help="folder of one hub's shards")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the surrogates")
+    parser.add_argument("--held-out", action="store_true", help="one for each group of tasks, without it")
+    parser.add_argument("--steps", type=int, default=Settings.steps, help="most steps of a training")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--time-limit", default="8h")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    try:
+        _run(arguments)
+    except FMSHubError as error:
+        parser.exit(1, f"{error}\n")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    deadline = time.monotonic() + (Budget.parse(arguments.time_limit).seconds or 0.0)
+    settings = Settings(steps=arguments.steps, seed=arguments.seed)
+    found = list(pools(arguments.hub).values())
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for job in jobs(found, read_splits(), leave_out=arguments.held_out):
+        path = arguments.out / f"{job.name}.safetensors"
+        if path.exists():
+            continue
+        if time.monotonic() > deadline:
+            print(f"the time is up before {job.name}; run the same command again to go on")
+            return
+        started = time.perf_counter()
+        with tqdm(total=(INNER + 1) * settings.steps, desc=job.name, unit="step") as bar:
+            made = _fit(job, settings, bar)
+        _write(path, made, job, time.perf_counter() - started)
+        print(f"{path}: {made.steps} steps, deviations times {made.widened:.2f}")
+
+
+def _fit(job: Job, settings: Settings, bar: tqdm) -> Fitted:
+    reached: dict[str, int] = {}
+
+    def report(stage: str, step: int, loss: float) -> None:
+        bar.set_postfix(stage=stage, step=step, loss=f"{loss:.3f}", refresh=False)
+        bar.update(step - reached.get(stage, 0))
+        reached[stage] = step
+
+    return fit(job.name, job.pools, read_splits(), settings, report)
+
+
+def _write(path: Path, made: Fitted, job: Job, seconds: float) -> None:
+    report = {
+        "name": made.surrogate.name,
+        "hub": job.pools[0].hub,
+        "tasks": [pool.task.name for pool in job.pools],
+        "runs": sum(len(pool.runs) for pool in job.pools),
+        "steps": made.steps,
+        "widened": made.widened,
+        "validation": {group: list(looks) for group, looks in made.validation.items()},
+        "seconds": seconds,
+    }
+    path.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    made.surrogate.save(path)
+
+
+if __name__ == "__main__":
+    main()
