@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fms_hub.errors import TaskError
-from fms_hub.tasks.images import ArrayImages, EncodedImages, Files, Images, KeptImages, ShrunkImages, shrunk
+from fms_hub.tasks.images import (
+    ArrayImages,
+    EncodedImages,
+    Files,
+    Images,
+    KeptImages,
+    ShrunkImages,
+    shrunk,
+    taken,
+)
 
 
 @pytest.fixture
@@ -41,6 +50,16 @@ def test_take_selects_by_position(files: EncodedImages, scans: NDArray[np.uint8]
     assert [image.size for image in twice] == [files[1].size, files[5].size]
     arrays = ArrayImages(scans).take(np.array([7, 2]))
     assert np.array_equal(np.asarray(arrays[1])[..., 0], scans[2])
+
+
+def test_images_of_any_kind_are_taken_by_position(files: EncodedImages, scans: NDArray[np.uint8]) -> None:
+    rows = np.array([9, 4])
+    for images in (files, ArrayImages(scans), KeptImages(tuple(scans[:10])), ShrunkImages(files, 8)):
+        some = taken(images, rows)
+        assert len(some) == 2
+        assert all(np.array_equal(one, images[int(row)]) for one, row in zip(pixels(some), rows, strict=True))
+        with pytest.raises(IndexError):
+            some[2]
 
 
 def test_the_end_is_an_index_error(files: EncodedImages, scans: NDArray[np.uint8]) -> None:
