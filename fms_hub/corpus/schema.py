@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
@@ -180,6 +180,6 @@ def to_table(rows: Sequence[Any], kind: type) -> pa.Table:
         Fault: a value does not fit its column.
     """
     try:
-        return pa.Table.from_pylist([asdict(row) for row in rows], schema=arrow_schema(kind))
+        return pa.Table.from_pylist([vars(row) for row in rows], schema=arrow_schema(kind))
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise Fault(f"a value does not fit the schema of {kind.__name__}: {error}") from error

@@ -142,10 +142,11 @@ class Graphs(Mapping[str, WeightGraph]):
     @classmethod
     def of(cls, rows: Mapping[str, tuple[Structure, bytes]]) -> Graphs:
         """Structures and sketches as `PAYLOAD` that are in no folder yet, by ``RUN/EPOCH``."""
-        names = {id(structure): structure_name(structure) for structure, _ in rows.values()}
+        found = {id(structure): structure for structure, _ in rows.values()}
+        names = {place: structure_name(structure) for place, structure in found.items()}
         graphs = cls(Path())
-        graphs._rows = {key: (names[id(found)], content, PAYLOAD) for key, (found, content) in rows.items()}
-        graphs._structures = {names[id(found)]: found for found, _ in rows.values()}
+        graphs._rows = {key: (names[id(there)], content, PAYLOAD) for key, (there, content) in rows.items()}
+        graphs._structures = {names[place]: structure for place, structure in found.items()}
         return graphs
 
     def structures(self) -> tuple[Structure, ...]:

@@ -79,7 +79,7 @@ class Logbook:
             ValueError: the observation does not follow the last one of its run.
             StorageError: the disk is full or gone; what was logged before is kept.
         """
-        _check_follows(self._history, observation)
+        _check_follows(_last(self._history, observation.run), observation)
         self._write(dataclasses.asdict(observation))
         self._history.append(observation)
 
@@ -137,8 +137,12 @@ def read_identity(folder: Path) -> dict[str, str]:
     path = folder / FILE_NAME
     if not path.exists():
         raise OutputError(f"{folder} holds no {FILE_NAME}; name the --out folder of a search.")
-    header = _parse(path)[0]
-    identity = header.get("identity") if header else None
+    with path.open("rb") as file:
+        line = file.readline()
+    try:
+        identity = _header(path, json.loads(line)).get("identity")
+    except ValueError as error:
+        raise CheckpointError(f"{path}, line 1: {error}. Restore the file from a copy.") from error
     if not isinstance(identity, dict) or not all(isinstance(text, str) for text in identity.values()):
         raise CheckpointError(f"{path} does not say what its search is about. Restore it from a copy.")
     return identity
@@ -165,6 +169,7 @@ def _parse(path: Path) -> tuple[dict[str, Any] | None, list[Observation], int]:
     """Header, observations, and the number of bytes that are whole lines."""
     header: dict[str, Any] | None = None
     history: list[Observation] = []
+    latest: dict[int, Observation] = {}
     intact = 0
     lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
@@ -175,7 +180,8 @@ def _parse(path: Path) -> tuple[dict[str, Any] | None, list[Observation], int]:
             if number == 1:
                 header = _header(path, record)
             else:
-                history.append(_observation(history, record))
+                history.append(_observation(latest, record))
+                latest[history[-1].run] = history[-1]
         except ValueError as error:
             if isinstance(error, CheckpointError) or number < len(lines):
                 raise CheckpointError(
@@ -200,17 +206,20 @@ def _header(path: Path, record: Any) -> dict[str, Any]:
     return record
 
 
-def _observation(history: list[Observation], record: Any) -> Observation:
+def _observation(latest: Mapping[int, Observation], record: Any) -> Observation:
     if not isinstance(record, dict) or set(record) != _FIELDS:
         raise ValueError("expected the fields of an observation")
     observation = Observation(**record)
-    _check_follows(history, observation)
+    _check_follows(latest.get(observation.run), observation)
     return observation
 
 
-def _check_follows(history: list[Observation], observation: Observation) -> None:
+def _last(history: list[Observation], run: int) -> Observation | None:
+    return next((o for o in reversed(history) if o.run == run), None)
+
+
+def _check_follows(last: Observation | None, observation: Observation) -> None:
     """Each run's epochs are 1, 2, 3 ... without gap or double, and nothing follows a failure."""
-    last = next((o for o in reversed(history) if o.run == observation.run), None)
     expected = 1 if last is None else last.epoch + 1
     if observation.epoch != expected:
         raise ValueError(f"run {observation.run}: expected epoch {expected}, found {observation.epoch}")
