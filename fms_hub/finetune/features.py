@@ -35,7 +35,8 @@ class Features:
     Attributes:
         values: (n, d), what the head is given, float32; several heads' inputs stand side by side.
         labels: (n,).
-        source_probabilities: (n, z) of the checkpoint's own head; None where it has none.
+        source_probabilities: (n, z) of the checkpoint's own head; None where it has none, and of a user's own
+            module, of whose head nobody knows whether it was trained.
     """
 
     values: NDArray[np.float32]
