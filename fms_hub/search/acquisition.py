@@ -13,16 +13,21 @@ from scipy.special import erfcx, log_ndtr, ndtr
 from fms_hub.records import Observation
 from fms_hub.surrogate.posterior import Posterior
 
-Rule = Literal["at-fidelity", "running-max", "horizon", "random-horizon"]
+Rule = Literal["ei", "ei-per-second", "random-horizon", "at-fidelity", "running-max"]
 """How far ahead is asked, and what the answer has to beat.
 
+    ei              EI at the last epoch over the best score seen anywhere (DPL, Kadra et al. 2023)
+    ei-per-second   the same, divided by the seconds that the next epoch will take, those of the cheapest
+                    tenth of the proposals at least (Snoek et al. 2012, section 3.2)
+    random-horizon  probability to beat T = f + tau (1 - f) some h epochs ahead, f the best score seen,
+                    h uniform in 1 .. horizon, log10 tau uniform in -4 .. -1 (ifBO, Rakotoarison et al. 2024)
     at-fidelity     EI at the next epoch over the best score seen at that epoch, or anywhere if nobody
                     got there (DyHPO, Wistuba et al. 2022; FMS, Mehta et al. 2024)
     running-max     EI at the next epoch over the best score seen at that epoch or before
-    horizon         EI at the last epoch over the best score seen anywhere (DPL, Kadra et al. 2023)
-    random-horizon  probability to beat T = f + tau (1 - f) some h epochs ahead, f the best score seen,
-                    h uniform in 1 .. horizon, log10 tau uniform in -4 .. -1 (ifBO, Rakotoarison et al. 2024)
 """
+
+CHEAP = 0.1
+"""What costs less than this quantile of the proposals counts as costing so much."""
 
 _LOG_ROOT_TAU = 0.5 * np.log(2 * np.pi)
 _LOG_ROOT_HALF_PI = 0.5 * np.log(np.pi / 2)
@@ -92,7 +97,7 @@ class Acquisition:
     def asked(self, following: NDArray[np.int64]) -> NDArray[np.int64]:
         """The epochs asked about, (n,), where ``following`` (n,) is each run's next one."""
         match self.rule:
-            case "horizon":
+            case "ei" | "ei-per-second":
                 return np.full_like(following, self.horizon)
             case "random-horizon":
                 return np.minimum(following - 1 + self.ahead, self.horizon)
@@ -100,13 +105,27 @@ class Acquisition:
                 return following
 
     def rate(
-        self, posterior: Posterior, asked: NDArray[np.int64], history: Sequence[Observation]
+        self,
+        posterior: Posterior,
+        asked: NDArray[np.int64],
+        history: Sequence[Observation],
+        seconds: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """How much each answer promises, (n,); only the order matters."""
+        """How much each answer promises, (n,); only the order matters.
+
+        Args:
+            posterior: of the scores asked about.
+            asked: their epochs, (n,).
+            history: all observations.
+            seconds: that the next epoch of each will take, (n,), > 0; ei-per-second alone uses them.
+        """
         best = incumbents(history, asked, self.horizon, self.rule)
         if self.rule == "random-horizon":
             return log_probability_of_improvement(posterior, best + self.reach * (1.0 - best))
-        return log_expected_improvement(posterior, best)
+        improvement = log_expected_improvement(posterior, best)
+        if self.rule != "ei-per-second":
+            return improvement
+        return improvement - np.log(np.maximum(seconds, np.quantile(seconds, CHEAP)))
 
 
 def incumbents(
@@ -118,7 +137,7 @@ def incumbents(
         history: all observations; failed ones never count.
         epochs: (n,), the epochs asked about, 1 .. horizon.
         horizon: epochs of a full run.
-        rule: see `Rule`; both horizon rules take the best score seen anywhere.
+        rule: see `Rule`; those that ask about the horizon take the best score seen anywhere.
 
     Returns:
         (n,), in [0, 1]; 0 where nothing has been seen.
@@ -128,7 +147,7 @@ def incumbents(
         if observation.score is not None:
             at[observation.epoch] = max(at[observation.epoch], observation.score)
     anywhere = at.max() if np.isfinite(at).any() else 0.0
-    if rule in ("horizon", "random-horizon"):
+    if rule in ("ei", "ei-per-second", "random-horizon"):
         return np.full(len(epochs), anywhere)
     best = np.maximum.accumulate(at)[epochs] if rule == "running-max" else at[epochs]
     return np.where(np.isfinite(best), best, anywhere)

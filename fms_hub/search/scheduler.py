@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fms_hub.records import Observation, Proposal
 from fms_hub.search.acquisition import Acquisition, Rule
+from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, Sketches, answered, encode, query
 from fms_hub.search.proposals import Configuration, diverse_order, new_configurations
 from fms_hub.surrogate.inputs import Inputs, concatenate
@@ -36,6 +37,7 @@ class Situation:
         seconds_left: of the budget; infinite without such a limit.
         rule: of the acquisition.
         seed: of the search.
+        cost: of epochs, before any was trained.
     """
 
     problem: Problem
@@ -47,6 +49,7 @@ class Situation:
     seconds_left: float
     rule: Rule
     seed: int
+    cost: CostModel
 
 
 def propose(situation: Situation, surrogate: Surrogate) -> Proposal | None:
@@ -66,14 +69,14 @@ def propose(situation: Situation, surrogate: Surrogate) -> Proposal | None:
     if surrogate.learned is None and (len(started) < situation.initial or not situation.history):
         return _from_design(situation, started)
     rng = np.random.default_rng([situation.seed, len(situation.history), len(situation.pending)])
-    pool = _affordable(_pool(situation, started, rng), situation)
+    pool, seconds = _affordable(_pool(situation, started, rng), situation)
     if not pool:
         return None
     acquisition = Acquisition.draw(situation.rule, situation.problem.horizon, rng)
     asked = acquisition.asked(np.array([p.epoch for p in pool], dtype=np.int64))
     posterior = _conditioned(situation, surrogate).posterior(_encoded(situation, pool, asked))
     believed = situation.problem.scores(posterior)
-    return pool[int(np.argmax(acquisition.rate(believed, asked, situation.history)))]
+    return pool[int(np.argmax(acquisition.rate(believed, asked, situation.history, seconds)))]
 
 
 def fit_size(observations: int) -> int:
@@ -147,21 +150,12 @@ def _first_epoch(problem: Problem, configuration: Configuration, run: int) -> Pr
     return Proposal(run, configuration.candidate, configuration.hyperparameters, 1, problem.horizon)
 
 
-def _affordable(pool: list[Proposal], situation: Situation) -> list[Proposal]:
-    if math.isinf(situation.seconds_left):
-        return pool
-    cost = {name: marginal_seconds(situation.history, name) for name in situation.problem.candidates}
-    return [proposal for proposal in pool if cost[proposal.candidate] <= situation.seconds_left]
-
-
-def marginal_seconds(history: Sequence[Observation], candidate: str) -> float:
-    """Seconds that one more epoch of a candidate will take, overhead included.
-
-    The median of its own epochs; of everybody's where it has none; 0 before the first epoch.
-    """
-    own = [o.seconds + o.overhead for o in history if o.candidate == candidate]
-    everybody = [o.seconds + o.overhead for o in history]
-    return float(np.median(own or everybody)) if everybody else 0.0
+def _affordable(pool: list[Proposal], situation: Situation) -> tuple[list[Proposal], NDArray[np.float64]]:
+    """What the remaining seconds allow, and what its next epochs will take, (n,)."""
+    cost = situation.cost.after(situation.history)
+    seconds = cost.seconds([(proposal.candidate, proposal.hyperparameters) for proposal in pool])
+    within = np.flatnonzero(seconds <= situation.seconds_left)
+    return [pool[i] for i in within], seconds[within]
 
 
 def _curves(history: Sequence[Observation]) -> dict[int, tuple[Observation, ...]]:

@@ -17,6 +17,7 @@ from fms_hub.errors import BudgetError, CandidateError, UsageError
 from fms_hub.hub.logbook import Logbook
 from fms_hub.records import Budget, Observation, Proposal, TaskInfo
 from fms_hub.search.acquisition import Rule
+from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, Vector
 from fms_hub.search.scheduler import Situation, fit_size, fit_to, propose
 from fms_hub.search.space import Space
@@ -24,7 +25,7 @@ from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.weights.describe import refresh
 from fms_hub.weights.graph import WeightGraph
 
-DEFAULT_ACQUISITION: Rule = "horizon"
+DEFAULT_ACQUISITION: Rule = "ei"
 """Rules that look one epoch ahead start ever new runs where scores are noisy: see training/LOG.md."""
 INITIAL_RUNS = 8
 """Most runs of the diverse start; a small budget starts fewer."""
@@ -56,6 +57,7 @@ class Selector:
         identity: further fingerprints that must agree when a search is resumed.
         seed: of all proposals.
         acquisition: see `fms_hub.search.acquisition.Rule`.
+        seconds: of one epoch of each candidate with default hyperparameters, as far as known.
 
     Raises:
         BudgetError, CandidateError, SpaceError, OutputError, ResumeError: see `fms_hub.errors`.
@@ -75,6 +77,7 @@ class Selector:
         identity: Mapping[str, str] | None = None,
         seed: int = 0,
         acquisition: Rule = DEFAULT_ACQUISITION,
+        seconds: Mapping[str, float] | None = None,
     ) -> None:
         _check(candidates, max_epochs, acquisition)
         self.budget = Budget.parse(budget)
@@ -82,6 +85,7 @@ class Selector:
         self._base = surrogate if surrogate is not None else Surrogate()
         self._problem = _problem(candidates, Space(space), max_epochs, task, self._graphs)
         self._seed, self._acquisition = seed, acquisition
+        self._cost = CostModel.prior(candidates, seconds)
         self._sketches: dict[tuple[int, int], Vector] = {}
         self._pending: dict[int, Proposal] = {}
         self._asking: dict[int, float] = {}
@@ -220,6 +224,7 @@ class Selector:
             seconds_left=seconds_left,
             rule=self._acquisition,
             seed=self._seed,
+            cost=self._cost,
         )
 
     def _surrogate(self, situation: Situation) -> Surrogate:

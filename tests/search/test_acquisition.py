@@ -1,5 +1,7 @@
 """Acquisition: against numbers worked out by hand, by quadrature, and far out in the tails."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -87,7 +89,8 @@ HISTORY = [seen(0, 1, 0.5), seen(0, 2, 0.4), seen(1, 1, 0.3), seen(1, 2, 0.6), s
         # best at epochs 1, 2; nobody reached 3 and 4: best anywhere
         ("at-fidelity", [0.5, 0.6, 0.6, 0.6]),
         ("running-max", [0.5, 0.6, 0.6, 0.6]),
-        ("horizon", [0.6, 0.6, 0.6, 0.6]),
+        ("ei", [0.6, 0.6, 0.6, 0.6]),
+        ("ei-per-second", [0.6, 0.6, 0.6, 0.6]),
     ],
 )
 def test_incumbents_match_the_table(rule: str, expected: list[float]) -> None:
@@ -100,7 +103,8 @@ def test_incumbents_match_the_table(rule: str, expected: list[float]) -> None:
     [
         ("at-fidelity", [1, 3, 4]),
         ("running-max", [1, 3, 4]),
-        ("horizon", [4, 4, 4]),
+        ("ei", [4, 4, 4]),
+        ("ei-per-second", [4, 4, 4]),
         # two epochs ahead of the epochs done: 0 + 2, 2 + 2, and 3 + 2 cut at the horizon
         ("random-horizon", [2, 4, 4]),
     ],
@@ -113,8 +117,21 @@ def test_rules_ask_about_their_own_epochs(rule: Rule, expected: list[int]) -> No
 def test_random_horizon_rates_the_probability_to_beat_a_threshold_above_the_best() -> None:
     acquisition = Acquisition("random-horizon", horizon=4, ahead=2, reach=0.1)
     # Best seen 0.6, so T = 0.6 + 0.1 * 0.4 = 0.64; z = (0.62 - 0.64) / 0.02 = -1, and P = Phi(-1).
-    rated = acquisition.rate(Posterior(np.array([0.62]), np.array([0.02])), np.array([3]), HISTORY)
+    rated = acquisition.rate(
+        Posterior(np.array([0.62]), np.array([0.02])), np.array([3]), HISTORY, np.ones(1)
+    )
     assert np.exp(rated[0]) == pytest.approx(0.1586552539, rel=1e-8)
+
+
+def test_improvement_per_second_prefers_the_cheaper_of_equals_down_to_a_floor() -> None:
+    posterior = Posterior(np.full(11, 0.7), np.full(11, 0.1))
+    seconds = np.array([1e-6, *np.arange(1.0, 11.0)])
+    asked = np.full(11, 4)
+    plain = Acquisition("ei", 4, 2, 0.1).rate(posterior, asked, HISTORY, seconds)
+    rated = Acquisition("ei-per-second", 4, 2, 0.1).rate(posterior, asked, HISTORY, seconds)
+    assert np.ptp(plain) == 0.0
+    # The 0.1 quantile of the seconds is 1: what costs less counts as 1.
+    np.testing.assert_allclose(plain - rated, np.log(np.maximum(seconds, 1.0)), atol=1e-12)
 
 
 def test_what_a_step_draws_lies_in_its_ranges_and_repeats() -> None:
@@ -138,5 +155,5 @@ def test_rules_differ_where_a_curve_falls() -> None:
 
 
 def test_without_scores_the_incumbent_is_zero() -> None:
-    for rule in ("at-fidelity", "running-max", "horizon", "random-horizon"):
+    for rule in get_args(Rule):
         assert incumbents([seen(0, 1, None)], np.array([1, 2]), 4, rule).tolist() == [0.0, 0.0]

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from fms_hub.records import Observation, Proposal
+from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, answered, encode, lookbacks, targets
 from fms_hub.search.proposals import diverse_order, new_configurations
-from fms_hub.search.scheduler import Situation, _pool, fit_size, fit_to, marginal_seconds, propose
+from fms_hub.search.scheduler import Situation, _pool, fit_size, fit_to, propose
 from fms_hub.search.space import Space
 from fms_hub.surrogate.surrogate import Surrogate
 
@@ -24,7 +25,8 @@ PROBLEM = Problem(tuple(START), SPACE, 6, 1000, np.array([0.5, 1.0]), START)
 
 
 def situation(history: list[Observation], **changes: object) -> Situation:
-    base = Situation(PROBLEM, tuple(history), (), {}, frozenset(), 3, math.inf, "at-fidelity", seed=0)
+    cost = CostModel.prior(PROBLEM.candidates)
+    base = Situation(PROBLEM, tuple(history), (), {}, frozenset(), 3, math.inf, "at-fidelity", 0, cost)
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -97,7 +99,7 @@ def test_a_clearly_better_run_is_continued_under_the_horizon_rule() -> None:
         *curve(4, "left", [0.10], learning_rate=1e-5),
         *curve(5, "centre", [0.11], learning_rate=1e-1),
     ]
-    proposal = run_on(steep, rule="horizon")
+    proposal = run_on(steep, rule="ei")
     assert (proposal.run, proposal.epoch) == (2, 5)
 
 
@@ -158,11 +160,15 @@ def test_every_score_is_learned_as_seen_from_before_half_way_and_the_start() -> 
 
 def test_what_does_not_fit_the_time_left_is_not_proposed() -> None:
     slow = [replace(o, seconds=50.0) if o.candidate == "right" else o for o in HISTORY]
-    assert marginal_seconds(slow, "right") == 50.0
-    assert marginal_seconds(slow, "centre") == 2.0
     assert run_on(slow, seconds_left=10.0).candidate != "right"
     where = situation(slow, seconds_left=1.0)
     assert propose(where, Surrogate()) is None
+
+
+def test_per_second_the_cheaper_of_two_good_candidates_goes_on() -> None:
+    expensive = [replace(o, seconds=500.0) if o.candidate == "right" else o for o in HISTORY]
+    assert run_on(expensive, rule="ei").candidate == "right"
+    assert run_on(expensive, rule="ei-per-second").candidate != "right"
 
 
 @pytest.mark.parametrize(

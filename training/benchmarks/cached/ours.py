@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fms_hub.records import Observation
+from fms_hub.records import Observation, Value
 from fms_hub.search.acquisition import Acquisition, Rule
+from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, Query, answered, encode
 from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.posterior import Posterior
@@ -36,7 +37,7 @@ class Ours:
     """
 
     surrogate: Surrogate
-    rule: Rule = "horizon"
+    rule: Rule = "ei"
     refit: int = 10
     without: frozenset[str] = frozenset()
 
@@ -56,7 +57,9 @@ class Ours:
             acquisition = Acquisition.draw(self.rule, environment.horizon, rng)
             asked = np.minimum(acquisition.asked(state.reached(alive) + 1), state.horizons[alive])
             believed = state.believe(surrogate, alive, asked)
-            rating = acquisition.rate(believed, asked, environment.history)
+            cost = state.cost.after(environment.history)
+            seconds = cost.seconds([state.what(run) for run in alive.tolist()])
+            rating = acquisition.rate(believed, asked, environment.history, seconds)
             environment.advance(int(alive[np.argmax(rating)]))
 
     def finals(self, environment: Environment) -> Posterior:
@@ -79,7 +82,13 @@ class State:
         self._without = without
         self._problem = problem_of(environment)
         self.runs = len(environment.configurations)
+        self.cost = CostModel.prior(self._problem.candidates)
         self.horizons = np.array([c.horizon for c in environment.configurations], dtype=np.int64)
+
+    def what(self, run: int) -> tuple[str, Mapping[str, Value]]:
+        """A run's candidate and hyperparameters."""
+        configuration = self._environment.configurations[run]
+        return configuration.candidate, configuration.hyperparameters
 
     def reached(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:
         """Epochs paid for of some runs."""
