@@ -50,8 +50,8 @@ class LoopbackHub:
         pairs = [line.split("\t") for line in lines]
         return [int(size) for path, size in pairs if path == filename]
 
-    def run(self, script: str, *, offline: bool = False, token: str | None = None) -> list[str]:
-        """Lines that a script prints in a fresh Python whose Hub this is."""
+    def environment(self, *, offline: bool = False, token: str | None = None) -> dict[str, str]:
+        """Of a process whose Hub this is."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS)}
         environment |= {
             "HF_ENDPOINT": self.address,
@@ -63,11 +63,13 @@ class LoopbackHub:
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_HUB_OFFLINE": str(int(offline)),
         }
-        if token is not None:
-            environment["HF_TOKEN"] = token
+        return environment if token is None else {**environment, "HF_TOKEN": token}
+
+    def run(self, script: str, *, offline: bool = False, token: str | None = None) -> list[str]:
+        """Lines that a script prints in a fresh Python whose Hub this is."""
         done = subprocess.run(
             [sys.executable, *(f"-W{rule}" for rule in _WARNINGS), "-c", script],
-            env=environment,
+            env=self.environment(offline=offline, token=token),
             capture_output=True,
             text=True,
             timeout=100,
