@@ -11,12 +11,15 @@ with warnings.catch_warnings():
     from gpytorch.priors import LogNormalPrior
     from linear_operator.operators import to_linear_operator
     from linear_operator.utils.cholesky import psd_safe_cholesky
+    from linear_operator.utils.errors import NanError, NotPSDError
     from linear_operator.utils.warnings import NumericalWarning
 
 __all__ = [
     "GaussianLikelihood",
     "Kernel",
     "LogNormalPrior",
+    "NanError",
+    "NotPSDError",
     "NumericalWarning",
     "gpytorch",
     "psd_safe_cholesky",

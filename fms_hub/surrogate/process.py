@@ -17,6 +17,8 @@ from torch import Tensor
 from fms_hub.surrogate.gp import (
     GaussianLikelihood,
     LogNormalPrior,
+    NanError,
+    NotPSDError,
     NumericalWarning,
     gpytorch,
     psd_safe_cholesky,
@@ -27,7 +29,9 @@ KERNEL = "covar_module."
 """What the names of the kernel's parameters begin with."""
 _RAW_NOISE = "likelihood.noise_covar.raw_noise"
 _NOISE, _NOISE_CENTRE = 0.01, -5.0
-_TRIES = 8
+_ABSURD = 1e6
+"""Loss of parameters whose covariance has no Cholesky factor, nats a row; finite, for the line search."""
+_TRIES = 5
 """Of a Cholesky factor; jitter grows from 1e-8 tenfold each time."""
 
 
@@ -140,7 +144,11 @@ def maximise_posterior(process: Process, steps: int) -> None:
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss: Tensor = -objective(process(x), y)
+        try:
+            loss: Tensor = -objective(process(x), y)
+        except (NotPSDError, NanError):
+            # A line search may try absurd parameters; told how bad they are, it turns back.
+            return torch.tensor(_ABSURD, dtype=y.dtype)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -150,10 +158,7 @@ def maximise_posterior(process: Process, steps: int) -> None:
 
 @contextmanager
 def _patient() -> Iterator[None]:
-    """Nearly singular matrices are expected, as runs share rows but for one epoch: jitter is added quietly.
-
-    A line search also tries parameters under which much jitter is needed; they are not good ones.
-    """
+    """Nearly singular matrices are expected, as runs share rows but for one epoch: jitter is added."""
     with (
         warnings.catch_warnings(action="ignore", category=NumericalWarning),
         gpytorch.settings.cholesky_max_tries(_TRIES),
