@@ -35,6 +35,8 @@ def test_numbers_by_hand() -> None:
         "bc": b @ c / np.sqrt(b @ b * (c @ c)),
     }
     assert found["nearest_cosine"] == pytest.approx((1 + 1 + 2 * max(cosine.values())) / 4)
+    mixed = embedding_of(features, np.array([0, 1, 0, 1]))
+    assert mixed["nearest_cosine"] == pytest.approx(found["nearest_cosine"])
     own_minus_other = [1 - cosine["ab"]] * 2 + [cosine["bc"] - cosine["ab"]] * 2
     assert found["nearest_right"] == pytest.approx(np.mean(1 / (1 + np.exp(-20 * np.array(own_minus_other)))))
 
