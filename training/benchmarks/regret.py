@@ -34,14 +34,14 @@ from training.benchmarks.cached.folds import folds
 from training.benchmarks.cached.methods import METHODS
 from training.benchmarks.cached.pool import pools
 from training.benchmarks.cached.regrets import Table, targets
-from training.benchmarks.cached.report import Report, append_log
+from training.benchmarks.cached.report import LOG, Report, append_log
 from training.benchmarks.cached.searches import Contest, Job, contest, expected_seconds
 from training.corpus.splits import read_splits
 
 QUICK_TASKS, QUICK_SEEDS, QUICK_BUDGET = 2, 2, 30
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
     """Search or read back, print the tables or JSON."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     settings = _parse(given)
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = Table(prepared, results)
     report = Report("regret", _setting(settings, prepared), table.rows(), targets(table))
     if settings.split == "meta-test":
-        append_log(report, given)
+        append_log(report, given, log)
     print(report.json() if settings.json else report.markdown())
 
 

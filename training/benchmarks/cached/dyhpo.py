@@ -141,7 +141,7 @@ class DyHPO:
             alive = [i for i in range(len(encoded)) if not environment.done(i)]
             if not alive:
                 return
-            rows = _Rows.of(environment, encoded)
+            rows = Rows.of(environment, encoded)
             due = self.steps.due(len(environment.history))
             if due == self.steps.first:
                 model = DeepKernel(encoded.shape[1]).double()
@@ -151,7 +151,7 @@ class DyHPO:
 
 
 @dataclass(frozen=True)
-class _Rows:
+class Rows:
     """Observations as the kernel sees them: (n, F + 1), curves (n, T), standardised scores (n,)."""
 
     x: Tensor
@@ -161,7 +161,8 @@ class _Rows:
     spread: float
 
     @classmethod
-    def of(cls, environment: Environment, encoded: NDArray[np.float64]) -> _Rows:
+    def of(cls, environment: Environment, encoded: NDArray[np.float64]) -> Rows:
+        """The history of an environment whose configurations are `configurations`."""
         history = environment.history
         scores = np.array([o.score or 0.0 for o in history])
         spread = float(scores.std()) or 1.0
@@ -199,7 +200,7 @@ def inputs(
     return torch.from_numpy(x), torch.from_numpy(seen[runs] * before)
 
 
-def fit(model: DeepKernel, rows: _Rows, steps: int, rate: float) -> None:
+def fit(model: DeepKernel, rows: Rows, steps: int, rate: float) -> None:
     """Adam on the marginal likelihood, in place."""
     optimiser = torch.optim.Adam(model.parameters(), rate, fused=True)
     for _ in range(steps):
@@ -211,7 +212,7 @@ def fit(model: DeepKernel, rows: _Rows, steps: int, rate: float) -> None:
 
 def _chosen(
     model: DeepKernel,
-    rows: _Rows,
+    rows: Rows,
     environment: Environment,
     encoded: NDArray[np.float64],
     alive: NDArray[np.int64],

@@ -107,7 +107,8 @@ class Environment:
 
     def done(self, index: int) -> bool:
         """Whether a run is known not to go on: it reached its horizon, or failed."""
-        return 0 < self._reached[index] == self._run(index).epochs
+        epochs = self._run(index).epochs
+        return self._reached[index] == epochs
 
     def untried(self) -> NDArray[np.int64]:
         """Indices of the runs that nothing was paid for, ascending."""
@@ -120,11 +121,11 @@ class Environment:
             BudgetSpent: nothing is left; nothing is revealed.
             ValueError: the run is done.
         """
+        run = self._run(index)
         if self.left < 1:
             raise BudgetSpent
         if self.done(index):
             raise ValueError(f"run {index} is done after {self._reached[index]} epochs.")
-        run = self._run(index)
         self._reached[index] += 1
         epoch = self._reached[index]
         failed = epoch > len(run.scores)

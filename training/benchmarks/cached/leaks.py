@@ -1,7 +1,7 @@
 """Does a method read what it has not paid for?
 
-It is run twice, the second time on a pool whose every unpaid score, loss, test score, failure and sketch is
-another. A method that goes by what it paid for takes the same steps.
+It is run again on pools whose every unpaid score, loss, test score, failure and sketch is another: anything,
+all good, and all bad. A method that goes by what it paid for takes the same steps.
 """
 
 from __future__ import annotations
@@ -17,33 +17,38 @@ from training.benchmarks.cached.environment import Environment
 from training.benchmarks.cached.methods import Search, run
 from training.benchmarks.cached.pool import CachedRun, Pool
 
+FUTURES = ((0.0, 1.0), (0.99, 1.0), (0.0, 0.01))
+"""Ranges of the scores that are not paid for."""
+
 
 def reads_the_future(search: Search, pool: Pool, budget: int, seed: int = 0) -> bool:
     """Whether a search goes another way when the future is another."""
     first = run(search, Environment(pool, budget), seed)
-    second = run(search, Environment(with_another_future(pool, first, seed), budget), seed)
-    return first != second
+    others = (with_another_future(pool, first, scores, seed) for scores in FUTURES)
+    return any(run(search, Environment(other, budget), seed) != first for other in others)
 
 
-def with_another_future(pool: Pool, paid: Sequence[Observation], seed: int) -> Pool:
-    """The pool with everything replaced at random that a history did not pay for."""
+def with_another_future(
+    pool: Pool, paid: Sequence[Observation], scores: tuple[float, float], seed: int
+) -> Pool:
+    """The pool with everything replaced at random that a history did not pay for; scores from a range."""
     rng = np.random.default_rng(seed)
     reached = {o.run: o.epoch for o in paid}
-    runs = tuple(_changed(run, reached.get(index, 0), rng) for index, run in enumerate(pool.runs))
+    runs = tuple(_changed(run, reached.get(index, 0), scores, rng) for index, run in enumerate(pool.runs))
     known = {run.id: reached.get(index, 0) for index, run in enumerate(pool.runs)}
     return replace(pool, runs=runs, repeats={}, sketches=_sketches(pool, known, rng))
 
 
-def _changed(run: CachedRun, paid: int, rng: np.random.Generator) -> CachedRun:
+def _changed(run: CachedRun, paid: int, between: tuple[float, float], rng: np.random.Generator) -> CachedRun:
     if paid == run.epochs:
-        return replace(run, test_score=float(rng.uniform()))
-    scores = (*run.scores[:paid], *rng.uniform(size=run.horizon - paid).tolist())
+        return replace(run, test_score=float(rng.uniform(*between)))
+    scores = (*run.scores[:paid], *rng.uniform(*between, size=run.horizon - paid).tolist())
     losses = (*run.losses[:paid], *rng.uniform(size=run.horizon - paid).tolist())
-    # It may turn out to fail, but not in the epoch that comes before the end of what was paid for.
+    # It may also fail, but not in an epoch that was paid for.
     if rng.uniform() < 0.2:
         cut = int(rng.integers(paid, run.horizon))
         return replace(run, scores=scores[:cut], losses=losses[:cut], test_score=None, reason="diverged")
-    return replace(run, scores=scores, losses=losses, test_score=float(rng.uniform()), reason=None)
+    return replace(run, scores=scores, losses=losses, test_score=float(rng.uniform(*between)), reason=None)
 
 
 def _sketches(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fms_hub.corpus.wholefile import write_whole
 from fms_hub.finetune.seeding import derived_seed
@@ -18,6 +19,9 @@ from training.benchmarks.cached.environment import BUDGET, Environment
 from training.benchmarks.cached.methods import Method, Search, Setting, Unavailable, run
 from training.benchmarks.cached.pool import Pool
 from training.benchmarks.cached.scoring import Curves, score
+
+DIGITS = 6
+_NAMES = ("regret", "final", "test", "seconds")
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Contest:
         began = time.monotonic()
         # One seed is the same start for all methods of a task, and another on each task.
         history = run(search, Environment(job.pool, self.budget, seconds), derived_seed(job.task, seed))
-        curves = score(job.pool, history, self.budget)
+        curves = rounded(score(job.pool, history, self.budget))
         _write(path, key, curves, time.monotonic() - began)
         return curves
 
@@ -151,17 +155,22 @@ def read(path: Path, key: str) -> Curves | None:
     content = json.loads(path.read_text(encoding="utf-8"))
     if content["key"] != key:
         return None
-    return Curves(*(_array(content[name]) for name in ("regret", "final", "test", "seconds")))
+    return Curves(*(_array(content[name]) for name in _NAMES))
+
+
+def rounded(curves: Curves) -> Curves:
+    """To the digits that are stored, so that a table is the same whether searches were read back or not."""
+    return Curves(*(np.round(getattr(curves, name), DIGITS) for name in _NAMES))
 
 
 def _write(path: Path, key: str, curves: Curves, wall: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     lists = {
-        name: [None if np.isnan(value) else round(float(value), 6) for value in getattr(curves, name)]
-        for name in ("regret", "final", "test", "seconds")
+        name: [None if np.isnan(value) else float(value) for value in getattr(curves, name)]
+        for name in _NAMES
     }
     write_whole(path, json.dumps({"key": key, "wall": round(wall, 2), **lists}).encode())
 
 
-def _array(values: Sequence[float | None]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _array(values: Sequence[float | None]) -> NDArray[np.float64]:
     return np.array([np.nan if value is None else value for value in values])

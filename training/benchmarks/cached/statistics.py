@@ -191,7 +191,8 @@ def _ceiling(task: Repeated, rng: np.random.Generator, draws: int) -> float:
     taus = []
     for _ in range(draws):
         chosen = nearest[np.arange(len(m)), rng.integers(nearest.shape[1], size=len(m))]
-        e = np.array([rng.choice(residuals[index]) for index in chosen]) * rng.choice([-1.0, 1.0], len(m))
+        drawn = [residuals[index][rng.integers(len(residuals[index]))] for index in chosen]
+        e = np.array(drawn) * rng.choice([-1.0, 1.0], len(m))
         taus.append(kendall(m, m + e))
     return float(np.mean(taus))
 
