@@ -131,9 +131,7 @@ def _compare(frame: pd.DataFrame, known: pd.DataFrame) -> tuple[tuple[str, ...],
         elif before != rows[: len(before)]:
             raise Fault(f"run {run} is in the corpus with other numbers")
         else:
-            notes.append(
-                f"run {run} is in the corpus already, up to epoch {before[-1][_SAID.index('epoch')]}"
-            )
+            notes.append(f"run {run} is in the corpus already, with {len(before)} epochs")
     if not fresh:
         raise Fault("the corpus has all of its runs already")
     return tuple(fresh), tuple(notes)
