@@ -50,11 +50,14 @@ def _distances(rows: NDArray[np.float64], index: int) -> NDArray[np.float64]:
     return distances
 
 
-def new_configurations(problem: Problem, history: Sequence[Observation], seed: int) -> list[Configuration]:
-    """Configurations for new runs, none of them tried before.
+def new_configurations(
+    problem: Problem, history: Sequence[Observation], seed: int, earlier: Sequence[Observation] = ()
+) -> list[Configuration]:
+    """Configurations for new runs, none of them tried before in this search.
 
-    Uniform draws over space and candidates, the default configuration of every candidate, and
-    neighbours of the best runs (one hyperparameter changed, or the candidate).
+    Uniform draws over space and candidates, the default configuration of every candidate,
+    neighbours of the best runs (one hyperparameter changed, or the candidate), and the best runs of
+    earlier logs, as far as the space allows them, with their neighbours.
     """
     rng = np.random.default_rng(seed)
     pool = [Configuration(name, problem.space.default()) for name in problem.candidates]
@@ -65,6 +68,13 @@ def new_configurations(problem: Problem, history: Sequence[Observation], seed: i
         near = problem.space.neighbours(parent.hyperparameters, NEIGHBOURS, int(rng.integers(2**31)))
         pool += [Configuration(parent.candidate, values) for values in near]
         pool += [Configuration(name, parent.hyperparameters) for name in problem.candidates]
+    for parent in _best_runs(earlier):
+        values = problem.space.adapted(parent.hyperparameters)
+        if values is not None:
+            near = problem.space.neighbours(values, NEIGHBOURS, int(rng.integers(2**31)))
+            pool += [Configuration(name, values) for name in problem.candidates]
+            if parent.candidate in problem.candidates:
+                pool += [Configuration(parent.candidate, neighbour) for neighbour in near]
     return _untried(pool, history)
 
 

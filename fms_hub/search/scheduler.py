@@ -38,6 +38,8 @@ class Situation:
         rule: of the acquisition.
         seed: of the search.
         cost: of epochs, before any was trained.
+        earlier: observations of earlier logs, for the surrogate to learn from; their runs have numbers
+            below 0, are never continued and count neither as best nor as spent.
     """
 
     problem: Problem
@@ -50,6 +52,12 @@ class Situation:
     rule: Rule
     seed: int
     cost: CostModel
+    earlier: tuple[Observation, ...] = ()
+
+    @property
+    def observed(self) -> tuple[Observation, ...]:
+        """All that the surrogate learns from."""
+        return self.earlier + self.history
 
 
 def propose(situation: Situation, surrogate: Surrogate) -> Proposal | None:
@@ -66,7 +74,8 @@ def propose(situation: Situation, surrogate: Surrogate) -> Proposal | None:
         The proposal, or None if nothing that fits the remaining seconds is left to train.
     """
     started = {o.run for o in situation.history} | {p.run for p in situation.pending}
-    if surrogate.learned is None and (len(started) < situation.initial or not situation.history):
+    looked_at = len({o.candidate for o in situation.earlier} & set(situation.problem.candidates))
+    if surrogate.learned is None and (len(started) + looked_at < situation.initial or not situation.observed):
         return _from_design(situation, started)
     rng = np.random.default_rng([situation.seed, len(situation.history), len(situation.pending)])
     pool, seconds = _affordable(_pool(situation, started, rng), situation)
@@ -95,14 +104,14 @@ def fit_to(situation: Situation, base: Surrogate, size: int) -> Surrogate:
     """Fit the base surrogate's kernel to the first ``size`` observations; itself where size is 0."""
     if size == 0:
         return base
-    known = answered(situation.problem, situation.history[:size], situation.sketches)
+    known = answered(situation.problem, situation.observed[:size], situation.sketches)
     rows = np.linspace(0, len(known.scores) - 1, min(len(known.scores), FIT_ROWS)).astype(np.int64)
     return base.fit(encode(situation.problem, known.queries).rows(rows), known.scores[rows])
 
 
 def _conditioned(situation: Situation, surrogate: Surrogate) -> Surrogate:
     """On all that was observed; what is pending counts as observed at its posterior mean."""
-    known = answered(situation.problem, situation.history, situation.sketches)
+    known = answered(situation.problem, situation.observed, situation.sketches)
     inputs = encode(situation.problem, known.queries)
     conditioned = surrogate.condition(inputs, known.scores) if known.queries else surrogate
     if not situation.pending:
@@ -126,7 +135,7 @@ def _from_design(situation: Situation, started: set[int]) -> Proposal:
     """The default configuration of the next candidate in diverse order."""
     problem = situation.problem
     order = diverse_order(problem)
-    taken = [o.candidate for o in situation.history if o.epoch == 1] + [
+    taken = [o.candidate for o in situation.observed if o.epoch == 1] + [
         p.candidate for p in situation.pending
     ]
     candidate = next((name for name in order if name not in taken), order[0])
@@ -142,7 +151,7 @@ def _pool(situation: Situation, started: set[int], rng: np.random.Generator) -> 
         for run, curve in _curves(situation.history).items()
         if run not in idle and curve[-1].status == "ok" and curve[-1].epoch < problem.horizon
     ]
-    new = new_configurations(problem, situation.history, int(rng.integers(2**31)))
+    new = new_configurations(problem, situation.history, int(rng.integers(2**31)), situation.earlier)
     return running + [_first_epoch(problem, configuration, _next_run(started)) for configuration in new]
 
 

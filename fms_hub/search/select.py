@@ -30,6 +30,7 @@ from fms_hub.search.selection import Selection, conclude
 from fms_hub.search.selector import DEFAULT_ACQUISITION, Selector
 from fms_hub.search.shelf import best_of, check_space, checkpoint_name, clear, kept
 from fms_hub.search.space import Space
+from fms_hub.search.warm_start import read_earlier
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.tasks.dataset import load_task
 from fms_hub.tasks.task import Task
@@ -52,6 +53,7 @@ def select(
     space: ConfigurationSpace | None = None,
     surrogate: str | Path | Surrogate | None = None,
     acquisition: Rule = DEFAULT_ACQUISITION,
+    warm_start: str | Path | Sequence[str | Path] = (),
     out: str | Path | None = None,
     seed: int = 0,
     device: str | None = None,
@@ -81,6 +83,8 @@ def select(
         space: a ConfigSpace over hyperparameters of `fms_hub.finetune.recipe.Recipe`.
         surrogate: a `Surrogate` or the file of one; None learns from this search alone.
         acquisition: how far ahead the search looks, see `fms_hub.search.acquisition.Rule`.
+        warm_start: folders of earlier logs over the same data, of searches or imported (see
+            `fms_hub.hub.importers.log.import_log`); the surrogate knows their runs from the start.
         out: the search's folder; None means ``fms_hub_runs/NAME-HASH`` in the working directory.
         seed: of splits, heads, data order and proposals.
         device: ``"cpu"``, ``"cuda"`` ...; None takes a GPU if there is one.
@@ -117,11 +121,13 @@ def select(
     trainer = Trainer(task, metric=metric, image_size=image_size, device=device, seed=seed, workers=workers)
     limit = limit or _derive_budget(len(chosen), max_epochs)
     identity = _identity(task, chosen, metric, trainer.image_size)
-    folder = _folder(out, task, identity, max_epochs, seed, Space(space))
+    names = [candidate.name for candidate in chosen]
+    earlier = read_earlier(warm_start, names, Space(space), identity=identity, out=out)
+    folder = _folder(out, task, {**identity, **earlier.identity}, max_epochs, seed, Space(space))
     graphs = _describe(chosen, trainer, progress)
     _check_budget(limit, chosen, trainer)
     selector = Selector(
-        [candidate.name for candidate in chosen],
+        names,
         budget=limit,
         max_epochs=max_epochs,
         space=space,
@@ -129,6 +135,7 @@ def select(
         graphs=graphs,
         surrogate=model,
         acquisition=acquisition,
+        warm_start=warm_start,
         out=folder,
         identity=identity,
         seed=seed,

@@ -21,6 +21,7 @@ from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, Vector
 from fms_hub.search.scheduler import Situation, fit_size, fit_to, propose
 from fms_hub.search.space import Space
+from fms_hub.search.warm_start import read_earlier
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.weights.describe import refresh
 from fms_hub.weights.graph import WeightGraph
@@ -58,6 +59,9 @@ class Selector:
         seed: of all proposals.
         acquisition: see `fms_hub.search.acquisition.Rule`.
         seconds: of one epoch of each candidate with default hyperparameters, as far as known.
+        warm_start: folders of earlier logs over the same data, of searches or imported. The surrogate
+            knows their runs from the start; they cost nothing, are not in `history` and never go on.
+            It is conditioned on all of their epochs, which takes seconds a proposal for thousands.
 
     Raises:
         BudgetError, CandidateError, SpaceError, OutputError, ResumeError: see `fms_hub.errors`.
@@ -78,6 +82,7 @@ class Selector:
         seed: int = 0,
         acquisition: Rule = DEFAULT_ACQUISITION,
         seconds: Mapping[str, float] | None = None,
+        warm_start: str | Path | Sequence[str | Path] = (),
     ) -> None:
         _check(candidates, max_epochs, acquisition)
         self.budget = Budget.parse(budget)
@@ -86,7 +91,10 @@ class Selector:
         self._problem = _problem(candidates, Space(space), max_epochs, task, self._graphs)
         self._seed, self._acquisition = seed, acquisition
         self._cost = CostModel.prior(candidates, seconds)
-        self._sketches: dict[tuple[int, int], Vector] = {}
+        self._earlier = read_earlier(
+            warm_start, candidates, self._problem.space, identity=identity or {}, out=out
+        )
+        self._sketches: dict[tuple[int, int], Vector] = self._earlier.sketches()
         self._pending: dict[int, Proposal] = {}
         self._asking: dict[int, float] = {}
         self._stopped: set[int] = set()
@@ -97,7 +105,7 @@ class Selector:
         if self._folder is not None:
             self._log = Logbook(self._folder, {**self.identity, **(identity or {})})
             self._history = list(self._log.history)
-            self._sketches = _read_sketches(self._folder, self._history)
+            self._sketches.update(_read_sketches(self._folder, self._history))
 
     @property
     def identity(self) -> dict[str, str]:
@@ -109,6 +117,7 @@ class Selector:
             "seed": str(self._seed),
             "acquisition": self._acquisition,
             "surrogate": self._base.name,
+            **self._earlier.identity,
         }
 
     @property
@@ -225,10 +234,11 @@ class Selector:
             rule=self._acquisition,
             seed=self._seed,
             cost=self._cost,
+            earlier=self._earlier.observations,
         )
 
     def _surrogate(self, situation: Situation) -> Surrogate:
-        size = fit_size(len(situation.history))
+        size = fit_size(len(situation.observed))
         if self._fitted[0] != size:
             self._fitted = (size, fit_to(situation, self._base, size))
         return self._fitted[1]

@@ -30,7 +30,7 @@ from ConfigSpace.hyperparameters import (
     UniformFloatHyperparameter,
 )
 from ConfigSpace.hyperparameters.hyperparameter import Hyperparameter
-from ConfigSpace.util import get_one_exchange_neighbourhood
+from ConfigSpace.util import deactivate_inactive_hyperparameters, get_one_exchange_neighbourhood
 from numpy.typing import NDArray
 
 from fms_hub.errors import SpaceError
@@ -146,6 +146,23 @@ class Space:
         near = list(get_one_exchange_neighbourhood(centre, seed=seed, num_neighbors=4, stdev=0.15))
         order = np.random.default_rng(seed).permutation(len(near))
         return self._plain([near[i] for i in order[:n]])
+
+    def adapted(self, values: Mapping[str, Value]) -> dict[str, Value] | None:
+        """The configuration with those of the values that the space allows, and defaults for the rest.
+
+        Returns:
+            Active values by name, or None where the space forbids the combination.
+        """
+        filled = {
+            name: values[name]
+            if name in values and hyperparameter.legal_value(values[name])
+            else hyperparameter.default_value
+            for name, hyperparameter in self._space.items()
+        }
+        try:
+            return self._plain([deactivate_inactive_hyperparameters(filled, self._space)])[0]
+        except ValueError:
+            return None
 
     def encode(self, configurations: Sequence[Mapping[str, Value]]) -> NDArray[np.float64]:
         """Encode configurations, shape (n, H); inactive and absent hyperparameters are neutral."""
