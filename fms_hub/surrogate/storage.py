@@ -16,7 +16,7 @@ from torch import Tensor
 from fms_hub.errors import CheckpointError
 from fms_hub.surrogate.encoder import LATENT, Encoder
 from fms_hub.surrogate.kernel import Group
-from fms_hub.surrogate.learned import Learned
+from fms_hub.surrogate.learned import Learned, Range
 from fms_hub.surrogate.process import Form, Process
 from fms_hub.surrogate.scaling import Scaling
 
@@ -58,6 +58,11 @@ def save(path: Path, content: Content) -> None:
             "groups": _plain(content.learned.groups),
             "width": content.learned.encoder.width,
             "latent": content.learned.encoder.latent,
+            "range": list(content.learned.range.columns),
+        }
+        tensors |= {
+            "learned.range.low": torch.from_numpy(content.learned.range.low),
+            "learned.range.high": torch.from_numpy(content.learned.range.high),
         }
         tensors |= _under("learned.parameters", content.learned.parameters)
         tensors |= _under("learned.encoder", content.learned.encoder.state_dict())
@@ -113,6 +118,11 @@ def _learned(config: Mapping[str, Any], tensors: Tensors) -> Learned:
         _groups(config["groups"]),
         encoder,
         _of("learned.parameters", tensors),
+        Range(
+            tuple(config["range"]),
+            tensors["learned.range.low"].numpy(),
+            tensors["learned.range.high"].numpy(),
+        ),
     )
 
 
@@ -149,6 +159,8 @@ def _expected(config: Mapping[str, Any]) -> dict[str, Shape]:
         latent = Group(LATENT, encoder.latent, linear=True)
         shapes |= _parameter_shapes("learned.parameters", Form((*groups, latent), offset=True))
         shapes |= _scaling_shapes("learned.scaling", groups)
+        ends = (len(config["learned"]["range"]),)
+        shapes |= {"learned.range.low": ends, "learned.range.high": ends}
     if "form" in config:
         form = Form(_groups(config["form"]["groups"]), config["form"]["offset"])
         if config.get("fitted"):

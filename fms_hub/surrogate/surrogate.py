@@ -87,6 +87,8 @@ class Surrogate:
     def posterior(self, inputs: Inputs) -> Posterior:
         """Predict the scores of n rows, the noise of one observation included in the deviation.
 
+        A meta-trained surrogate is less sure of architectures beyond those it has seen.
+
         Raises:
             ValueError: the surrogate is neither meta-trained nor conditioned on any observation.
         """
@@ -98,7 +100,8 @@ class Surrogate:
         with torch.no_grad():
             marginals = predict(start._process(data), data.x, data.y, rows.x)
             mean, deviation = rows.mean + marginals.mean, marginals.variance.sqrt()
-        return Posterior(data.centre + data.spread * mean.numpy(), data.spread * deviation.numpy())
+        stretch = 1.0 if self.learned is None else self.learned.stretch(inputs)
+        return Posterior(data.centre + data.spread * mean.numpy(), stretch * data.spread * deviation.numpy())
 
     def save(self, path: Path) -> None:
         """Write one safetensors file; its header carries the format version and the rest as JSON.

@@ -1,4 +1,4 @@
-"""A meta-trained surrogate: answers before it has seen anything, sharpens, keeps what it knows, meets strangers."""
+"""A meta-trained surrogate: answers before it has seen anything, sharpens, and meets strangers."""
 
 import dataclasses
 from pathlib import Path
@@ -13,7 +13,7 @@ from fms_hub.finetune.seeding import seeded
 from fms_hub.surrogate.encoder import LATENT, Encoder
 from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.kernel import Group
-from fms_hub.surrogate.learned import UNKNOWN, Learned
+from fms_hub.surrogate.learned import UNKNOWN, Learned, Range
 from fms_hub.surrogate.process import Form, Process
 from fms_hub.surrogate.scaling import Scaling
 from fms_hub.surrogate.surrogate import Surrogate
@@ -59,7 +59,8 @@ def learned() -> Learned:
         for name, value in process.covar_module.named_parameters():
             if name.startswith(("log_scale", "log_linear")):
                 value.sub_(4.0)
-    return Learned(HYPERPARAMETERS, scaling, groups, encoder, process.parameters_by_name())
+    seen = Range.of(inputs.weights, [2, 5])
+    return Learned(HYPERPARAMETERS, scaling, groups, encoder, process.parameters_by_name(), seen)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +124,21 @@ def test_absent_weights_of_another_width_are_absent_and_present_ones_refused(sur
     assert np.isfinite(surrogate.posterior(absent).mean).all()
     with pytest.raises(ValueError, match="7 weights features, this search has 9"):
         surrogate.posterior(dataclasses.replace(inputs, weights=np.zeros((5, 9))))
+
+
+def test_it_is_less_sure_of_architectures_beyond_those_it_has_seen(surrogate: Surrogate) -> None:
+    assert surrogate.learned is not None
+    inputs, _ = example(4)
+    seen = surrogate.learned.range
+    weights = np.tile((seen.low[0] + seen.high[0]) / 2, (4, 7))
+    weights[1, 2] = seen.high[0] + 2 * (seen.high[0] - seen.low[0])
+    weights[2, 3] = 1e3
+    weights[3] = np.nan
+    queries = dataclasses.replace(inputs, weights=weights)
+    np.testing.assert_allclose(surrogate.learned.stretch(queries), [1.0, 3.0, 1.0, 1.0])
+    inside = dataclasses.replace(inputs, weights=np.where(weights > seen.high[0], seen.high[0], weights))
+    ratio = surrogate.posterior(queries).std / surrogate.posterior(inside).std
+    assert ratio[1] == pytest.approx(3.0, rel=0.05)
 
 
 def test_the_candidates_number_is_not_read_by_the_encoder(learned: Learned) -> None:

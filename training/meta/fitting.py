@@ -15,13 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fms_hub.errors import UsageError
+from fms_hub.surrogate.learned import Range
 from fms_hub.surrogate.surrogate import Surrogate
+from fms_hub.weights.pooling import POOLED
 from training.benchmarks.cached.pool import Pool
 from training.corpus.splits import Splits
 from training.corpus.tasks import dataset
 from training.meta.table import Table, table_of
 from training.meta.train import CHECK_EVERY, Outcome, Settings, deviations, meta_train
 
+ARCHITECTURE = tuple(number for number, name in enumerate(POOLED) if name.startswith("global_"))
+"""Columns of a pooled weight graph that say what the network looks like."""
 INNER = 3
 """Most groups that are left out in turn."""
 COVERAGE, QUANTILE = 0.9, 1.645
@@ -83,7 +87,8 @@ def fit(
     last = meta_train(everything, [], settings.of(steps), partial(report, "all"))
     factor = float(np.mean([np.quantile(np.abs(z), COVERAGE) for z in off]) / QUANTILE)
     last.model.widen(factor)
-    learned = last.model.learned(pools[0].space.columns, last.scaling)
+    seen = Range.of(np.vstack([table.inputs.weights for table in everything]), ARCHITECTURE)
+    learned = last.model.learned(pools[0].space.columns, last.scaling, seen)
     validation = {group: outcome.validation for group, outcome in inner.items()}
     return Fitted(Surrogate(name, learned), steps, factor, validation)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fms_hub.surrogate.encoder import LATENT, Encoder
 from fms_hub.surrogate.kernel import Group
-from fms_hub.surrogate.learned import Learned
+from fms_hub.surrogate.learned import Learned, Range
 from fms_hub.surrogate.process import Form, Marginals, Process, factor, predict
 from fms_hub.surrogate.scaling import Scaling
 
@@ -85,12 +85,13 @@ class MetaModel(nn.Module):
                     value.add_(2.0 * math.log(factor))
             self.process.likelihood.noise = self.process.likelihood.noise * factor**2
 
-    def learned(self, hyperparameters: tuple[str, ...], scaling: Scaling) -> Learned:
+    def learned(self, hyperparameters: tuple[str, ...], scaling: Scaling, seen: Range) -> Learned:
         """A frozen copy of what was learned."""
         encoder = Encoder(self.groups, width=self.encoder.width, latent=self.encoder.latent).double().eval()
         encoder.load_state_dict({name: value.clone() for name, value in self.encoder.state_dict().items()})
         encoder.requires_grad_(False)
-        return Learned(hyperparameters, scaling, self.groups, encoder, self.process.parameters_by_name())
+        parameters = self.process.parameters_by_name()
+        return Learned(hyperparameters, scaling, self.groups, encoder, parameters, seen)
 
     def _rows(self, columns: Tensor) -> tuple[Tensor, Tensor]:
         encoded = self.encoder(columns)
