@@ -120,7 +120,7 @@ def _setting(settings: argparse.Namespace, prepared: Contest) -> str:
         f"hub {prepared.jobs[0].pool.hub}, {settings.split}, {len(sizes)} tasks "
         f"({', '.join(job.task for job in prepared.jobs)}), pools of {min(sizes)} to {max(sizes)} runs, "
         f"{settings.seeds} seeds, {settings.budget} epochs a search; seconds: {seconds}; proposals of "
-        f"methods marked 'snaps' are replaced by the nearest untried row{'; quick' if settings.quick else ''}"
+        f"methods marked 'snaps' are replaced by the nearest untried row{'; quick, with rough forms of methods' if settings.quick else ''}"
     )
 
 
