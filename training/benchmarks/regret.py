@@ -116,11 +116,12 @@ def _probes(settings: argparse.Namespace) -> dict[str, dict[str, dict[str, float
 def _setting(settings: argparse.Namespace, prepared: Contest) -> str:
     sizes = [len(job.pool.runs) for job in prepared.jobs]
     seconds = "not measured" if prepared.times is None else prepared.times.source
+    tasks = ", ".join(job.task for job in prepared.jobs)
+    quick = "; quick, with rough forms of methods" if settings.quick else ""
     return (
-        f"hub {prepared.jobs[0].pool.hub}, {settings.split}, {len(sizes)} tasks "
-        f"({', '.join(job.task for job in prepared.jobs)}), pools of {min(sizes)} to {max(sizes)} runs, "
-        f"{settings.seeds} seeds, {settings.budget} epochs a search; seconds: {seconds}; proposals of "
-        f"methods marked 'snaps' are replaced by the nearest untried row{'; quick, with rough forms of methods' if settings.quick else ''}"
+        f"hub {prepared.jobs[0].pool.hub}, {settings.split}, {len(sizes)} tasks ({tasks}), pools of "
+        f"{min(sizes)} to {max(sizes)} runs, {settings.seeds} seeds, {settings.budget} epochs a search; "
+        f"seconds: {seconds}; proposals of methods marked 'snaps' are replaced by the nearest untried row{quick}"
     )
 
 
