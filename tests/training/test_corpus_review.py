@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gzip
 import hashlib
+import io
 import json
 import math
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from contributions import RUNS, TASK, Parcel, candidates, parquet, task
 from hypothesis import HealthCheck, given, settings
@@ -249,15 +251,16 @@ def test_a_manifest_that_is_none_is_refused(content: bytes | None) -> None:
     assert faults(PARCEL.but(extra={"manifest.jsonl": content}))
 
 
-def test_a_text_that_repeats_to_gigabytes_is_refused() -> None:
-    """A megabyte once in a dictionary, and its number in each of 100,000 rows: a file of a megabyte."""
-    count = 100_000
-    words = pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array(["w" * 2**20]))
-    schema = pa.schema([("word", words.type)])
-    content = parquet(pa.Table.from_arrays([words], schema=schema).replace_schema_metadata(None))
-    assert len(content) < 2**21
-    with pytest.raises(Fault):
-        hostile.read_parquet(content, pa.schema([("word", pa.string())]), "it")
+@pytest.mark.parametrize(("length", "why"), [(2**16, "of more than 4096 bytes"), (4096, "unpacks to more")])
+def test_a_text_that_repeats_to_gigabytes_is_refused(length: int, why: str) -> None:
+    """A word once in a dictionary, and its number in each of many rows: a small file."""
+    count = 150_000
+    words = pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array(["w" * length]))
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"word": words}), buffer, store_schema=False, compression="zstd")
+    assert len(buffer.getvalue()) < 100_000
+    with pytest.raises(Fault, match=why):
+        hostile.read_parquet(buffer.getvalue(), pa.schema([("word", pa.string())]), "it")
 
 
 def test_a_row_that_repeats_a_billion_times_is_refused() -> None:
@@ -266,6 +269,18 @@ def test_a_row_that_repeats_a_billion_times_is_refused() -> None:
     assert len(content) < 5000
     with pytest.raises(Fault, match="more than 200000 rows"):
         hostile.read_parquet(content, table.schema, "it")
+
+
+def test_runs_begin_at_the_beginning_and_tables_name_everything_once() -> None:
+    assert faults(PARCEL.but(rows=PARCEL.rows[3:] + PARCEL.rows[:2])) == (
+        "a run that does not begin with its first epoch",
+    )
+    assert faults(PARCEL.but(tasks=[task(), task()])) == (
+        "the tasks of the rows are not those that are described",
+    )
+    assert faults(PARCEL.but(candidates=candidates()[:2])) == (
+        "the candidates of the rows are not those that are described",
+    )
 
 
 def test_a_run_that_was_copied_is_refused() -> None:
@@ -419,7 +434,7 @@ def is_sound(found: gate.Admitted) -> bool:
             item["hub"] == "contributed",
             re.fullmatch("task-[0-9a-f]{16}", item["task"]),
             ".." not in item["candidate"],
-            number == seen.get(run, number - 1) + 1 and 1 <= number <= item["horizon"],
+            number == seen.get(run, 0) + 1 and number <= item["horizon"],
             (0 <= score <= 1) if item["status"] == "ok" else math.isnan(score),
             item["status"] in ("ok", "failed"),
             not any(isinstance(value, list | dict) for value in values),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -80,8 +80,8 @@ def admit(files: Mapping[str, bytes]) -> Admitted:
         raise Fault("its runs are not those of its manifest line")
     tasks = _table(files, TaskRow)
     candidates = _table(files, CandidateRow)
-    _check_named({row.name for row in tasks}, set(frame.task), "tasks")
-    _check_named({row.name for row in candidates}, set(frame.candidate), "candidates")
+    _check_named([row.name for row in tasks], set(frame.task), "tasks")
+    _check_named([row.name for row in candidates], set(frame.candidate), "candidates")
     for task in tasks:
         grammar.check_task(task)
     for candidate in candidates:
@@ -137,6 +137,8 @@ def _rows(content: bytes) -> pd.DataFrame:
     if frame.empty:
         raise Fault("there are no rows")
     grammar.check_rows(frame)
+    if (frame.groupby("run").epoch.first() != 1).any():
+        raise Fault("a run that does not begin with its first epoch")
     return check_runs(table)
 
 
@@ -149,8 +151,8 @@ def _table(files: Mapping[str, bytes], kind: type[R]) -> tuple[R, ...]:
     return tuple(kind(**row) for row in table.to_pylist())
 
 
-def _check_named(described: set[str], used: set[str], what: str) -> None:
-    if described != used:
+def _check_named(described: Sequence[str], used: set[str], what: str) -> None:
+    if set(described) != used or len(described) != len(used):
         raise Fault(f"the {what} of the rows are not those that are described")
 
 
@@ -175,7 +177,7 @@ def _graphs(files: Mapping[str, bytes], content: bytes | None, named: set[str]) 
         table = hostile.read_parquet(content, sketches.SCHEMA, "the table of sketches")
     if table.num_rows != len(named):
         raise Fault("rows and sketches name different checkpoints")
-    _check_named(set(structures), set(table["structure"].to_pylist()), "structures")
+    _check_named(list(structures), set(table["structure"].to_pylist()), "structures")
     known = {name: _structure(name, data) for name, data in structures.items()}
     return Graphs.of(_unpacked(table, known, named))
 
