@@ -1,3 +1,0 @@
-"""Moved to `fms_hub.corpus.manifest`."""
-
-from fms_hub.corpus.manifest import *  # noqa: F403
