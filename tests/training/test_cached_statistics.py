@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from training.benchmarks.cached.pool import Pool
 from training.benchmarks.cached.statistics import (
     Repeated,
     between_seeds,
@@ -133,6 +137,14 @@ def test_a_task_with_few_repeats_takes_the_noise_of_all() -> None:
     assert found.value == pytest.approx(2 / np.pi * np.arcsin(np.sqrt(0.8)), abs=0.04)
     with pytest.raises(ValueError, match="two seeds"):
         noise_ceiling({"poor": poor})
+
+
+def test_configurations_repeated_for_being_the_best_do_not_count(make_pool: Callable[..., Pool]) -> None:
+    pool = make_pool(4)
+    repeats = {pool.runs[0].id: (0.1, 0.2), pool.runs[1].id: (0.9, 0.9, 0.8)}
+    found = Repeated.of(replace(pool, repeats=repeats))
+    assert found.repeats == ((0.1, 0.2),)
+    assert found.finals.tolist() == [run.final for run in pool.runs]
 
 
 def test_worse_is_said_only_of_what_stands_out() -> None:

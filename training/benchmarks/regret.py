@@ -121,7 +121,8 @@ def _setting(settings: argparse.Namespace, prepared: Contest) -> str:
     return (
         f"hub {prepared.jobs[0].pool.hub}, {settings.split}, {len(sizes)} tasks ({tasks}), pools of "
         f"{min(sizes)} to {max(sizes)} runs, {settings.seeds} seeds, {settings.budget} epochs a search; "
-        f"seconds: {seconds}; proposals of methods marked 'snaps' are replaced by the nearest untried row{quick}"
+        f"seconds: {seconds}; proposals of methods marked 'snaps' are replaced by the nearest untried "
+        f"row{quick}"
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from training.benchmarks.cached.pool import Pool
 from training.worth.scores import Interval
 
 Vector = NDArray[np.float64]
@@ -112,6 +113,11 @@ class Repeated:
     finals: Vector
     repeats: tuple[tuple[float, ...], ...]
 
+    @classmethod
+    def of(cls, pool: Pool) -> Repeated:
+        """Of a pool, without configurations of three seeds or more: those were chosen for being the best."""
+        return cls(pool.finals(), tuple(scores for scores in pool.repeats.values() if len(scores) == 2))
+
 
 def noise_ceiling(tasks: Mapping[str, Repeated], seed: int = 0, resamples: int = 200) -> Interval:
     """Kendall's tau that a perfect predictor of expected scores would reach against scores of one seed.
@@ -208,8 +214,6 @@ def _noise(repeats: Sequence[Sequence[float]]) -> tuple[Vector, list[Vector], fl
 
 def _resampled(task: Repeated, rng: np.random.Generator) -> Repeated:
     finals = task.finals[rng.integers(len(task.finals), size=len(task.finals))]
-    # Ties that come from drawing a run twice are broken by noise so small that it orders nothing else.
-    finals = finals + 1e-9 * rng.normal(size=len(finals))
     drawn = rng.integers(len(task.repeats), size=len(task.repeats))
     return Repeated(finals, tuple(task.repeats[index] for index in drawn))
 
