@@ -7,10 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from ConfigSpace import ConfigurationSpace
 from numpy.typing import NDArray
 from torch import nn
 
@@ -20,8 +21,12 @@ from fms_hub.models.zoo import export
 from fms_hub.records import Candidate, Observation, Value
 from fms_hub.search.selector import Spent
 from fms_hub.search.shelf import best_of
+from fms_hub.search.to_optuna import to_optuna
 from fms_hub.tasks.images import Images
 from fms_hub.tasks.pictures import Picture, as_images
+
+if TYPE_CHECKING:
+    from optuna.study import Study
 
 RESULT = "selection.json"
 
@@ -115,6 +120,14 @@ class Selection:
         export(model, self._winner, self.classes, folder)
         (folder / "README.md").write_text(_card(self))
         return folder
+
+    def to_optuna(self, space: ConfigurationSpace | None = None) -> Study:
+        """The runs as trials of an Optuna study, see `fms_hub.search.to_optuna.to_optuna`.
+
+        Args:
+            space: that was searched, if it was not the default one.
+        """
+        return to_optuna(self.out, space)
 
     def to_json(self) -> dict[str, Any]:
         """What the command line prints with ``--json``."""
