@@ -5,11 +5,10 @@ Configurations" (NeurIPS 2022). n = observations, F = features of a configuratio
 
 A Gaussian process with a squared exponential kernel over phi(x, y_1 .. y_{j-1}, j): the configuration and
 its budget j / T go through a multilayer perceptron, the learning curve up to the budget before through a
-convolution of length 3 and a maximum over time, and a last layer joins both (section 3.2 and appendix).
-Everything is fitted together by Adam on the marginal likelihood: 1,000 steps for each of the first fits, 50
-from where it stood for later ones. Next is the configuration with the highest expected improvement one epoch
-ahead, over the best score seen at that epoch, or anywhere if nobody got there (eq. 4 and 5); it is trained
-for one epoch.
+convolution of length 3 and a maximum over time, and a last layer joins both. Everything is fitted together
+by Adam on the marginal likelihood: 1,000 steps for each of the first fits, 50 from where it stood for later
+ones. Next is the configuration with the highest expected improvement one epoch ahead (eq. 4), over the best
+score seen at that epoch, or anywhere if nobody got there; it is trained for one epoch.
 
 Departures: scores are standardised before a fit; a failed run counts as score 0 and is not gone on with;
 between two fits new observations are conditioned on with the parameters as they are.

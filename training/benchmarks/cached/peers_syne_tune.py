@@ -41,9 +41,8 @@ class SyneTuneSearch:
 
     Args:
         kind: ``"asha"`` (Li et al. 2020, the stopping variant, random proposals), ``"bohb"`` (the same with
-        a kernel
-            density estimate on last scores, Falkner et al. 2018), ``"cqr"`` (conformal quantile regression,
-            full runs, Salinas et al. 2023), ``"asha-cqr"`` (the two together).
+            a kernel density estimate on last scores, Falkner et al. 2018), ``"cqr"`` (conformal quantile
+            regression, full runs, Salinas et al. 2023), ``"asha-cqr"`` (the two together).
     """
 
     def __init__(self, kind: Kind) -> None:

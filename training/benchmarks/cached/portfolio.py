@@ -1,6 +1,6 @@
 """A static portfolio: configurations of training tasks that complement each other, tried in a fixed order.
 
-Greedy as in auto-sklearn 2.0 (Feurer et al. 2022, section 3.1): each next member is the one that most lowers
+Greedy as in auto-sklearn 2.0 (Feurer et al. 2022): each next member is the one that most lowers
 the mean over training tasks of the regret of the best member. A member was trained on one task; what it
 would have reached on another is read off the row of that task nearest to it
 (`training.benchmarks.cached.snapping`).

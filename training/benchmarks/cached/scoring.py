@@ -6,7 +6,7 @@ so that 0 is the best and 1 the worst there is:
 
     regret        (best - v) / (best - worst): v is the highest validation score paid for so far, best the
                   highest score of any run at any epoch, worst the lowest final score. What is in the user's
-                  hands now; as in DyHPO (Wistuba et al. 2022, section 5) and ifBO (Rakotoarison et al. 2024).
+                  hands now; as in DyHPO (Wistuba et al. 2022) and ifBO (Rakotoarison et al. 2024).
     final regret  (best - f) / (best - worst) over final scores: f is the incumbent's score after its last
                   epoch, whether it was paid for or not. Whether the right run was found.
     test regret   the same over test scores after the last epoch, which no method sees; NaN where the corpus

@@ -23,7 +23,7 @@ def clustered(values: Mapping[str, Sequence[float]], seed: int = 0) -> Interval:
     """Mean over tasks of the mean over seeds, with a 95 % bootstrap interval clustered by task.
 
     Tasks are drawn with replacement, then seeds within each drawn task (two-stage bootstrap, Davison and
-    Hinkley 1997, section 3.8). For a paired comparison give differences.
+    Hinkley 1997). For a paired comparison give differences.
 
     Args:
         values: by task, one a seed; at least one task with at least one value.
