@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import fms_hub
-from fms_hub import cli_contribute, cli_featurize
+from fms_hub import cli_contribute, cli_featurize, cli_import
 from fms_hub.errors import FMSHubError, UsageError
 
 if TYPE_CHECKING:
@@ -65,6 +65,10 @@ def select(
     ] = None,
     budget: Annotated[str | None, typer.Option(help="'40 epochs', '20m', '1.5h'. Default: derived.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the search; run again to resume.")] = None,
+    warm_start: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of an earlier log over the same data, searched or imported; repeatable."),
+    ] = None,
     seed: Seed = 0,
     max_epochs: Annotated[int, typer.Option(help="Epochs of a full run.")] = 12,
     metric: Annotated[str, typer.Option(help="accuracy, balanced_accuracy or macro_f1.")] = "accuracy",
@@ -89,6 +93,7 @@ def select(
         names or None,
         budget=budget,
         out=out,
+        warm_start=warm_start or (),
         seed=seed,
         max_epochs=max_epochs,
         metric=metric,
@@ -119,6 +124,7 @@ def demo(
 
 app.command()(cli_featurize.featurize)
 app.command()(cli_contribute.contribute)
+app.command("import")(cli_import.import_runs)
 
 
 def _select(data: str, candidates: list[str] | None, *, as_json: bool, **settings: Any) -> None:
