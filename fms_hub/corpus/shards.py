@@ -149,7 +149,9 @@ def write_shard(
         files[f"{shard}.sketches.parquet"] = _parquet(sketches.to_table(graphs))
     for kind, tensors in (others or {}).items():
         if tensors:
-            files[f"{shard}.{kind}.safetensors"] = save(dict(tensors))
+            # safetensors writes the bytes of another memory order as they lie, under the array's shape.
+            ordered = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+            files[f"{shard}.{kind}.safetensors"] = save(ordered)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     runs = tuple(str(run) for run in frame.run.unique())
     entry = Entry(SCHEMA_VERSION, shard, runs, len(rows), sketches.PAYLOAD, SKETCH_VERSION, digests)

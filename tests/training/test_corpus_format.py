@@ -86,6 +86,13 @@ def test_rows_graphs_and_tensors_come_back(folder: Path, graph: WeightGraph) -> 
     assert corpus.tensors("raw")["good/2/w"].tolist() == [1, 1, 1]
 
 
+def test_weights_in_another_memory_order_come_back_as_they_were(tmp_path: Path, graph: WeightGraph) -> None:
+    turned = np.arange(24, dtype=np.float16).reshape(2, 3, 4).transpose(2, 0, 1)
+    rows = [row(run="aaaaaaaaaaaaaaaa", sketch="aaaaaaaaaaaaaaaa/1")]
+    write_shard(tmp_path, rows, {"aaaaaaaaaaaaaaaa/1": graph}, {"raw": {"aaaaaaaaaaaaaaaa/1/w": turned}})
+    assert np.array_equal(read_corpus(tmp_path).tensors("raw")["aaaaaaaaaaaaaaaa/1/w"], turned)
+
+
 def test_an_empty_folder_has_the_columns_and_no_rows(tmp_path: Path) -> None:
     assert list(read_shards(tmp_path).columns) == list(row().__dict__)
     assert len(read_shards(tmp_path)) == 0

@@ -49,7 +49,7 @@ class RunLog:
     def keep(self, key: str, state: Mapping[str, Tensor]) -> None:
         """Keep a checkpoint's weights in half precision; counters are left out."""
         self.raw |= {
-            f"{key}/{name}": value.detach().cpu().numpy().astype(np.float16)
+            f"{key}/{name}": value.detach().cpu().contiguous().numpy().astype(np.float16)
             for name, value in state.items()
             if value.is_floating_point()
         }
