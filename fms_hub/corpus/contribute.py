@@ -109,8 +109,8 @@ def contribute(
 
     Written and shown are: one row an epoch (hyperparameters, scores, losses, seconds), coarse numbers of the
     task, and sketches of checkpoints. Never: images, weights, class names, names of datasets, paths, hosts,
-    user names; candidates that not everybody can fetch are hashes of their content. Nothing is sent without
-    ``yes``; sending the same twice sends it once.
+    user names; candidates that not everybody can fetch are hashes of their content (the Hub is asked, without
+    a login, which those are). Nothing is sent without ``yes``; sending the same twice sends it once.
 
     Args:
         search: what `fms_hub.select` returned, or its folder.

@@ -24,7 +24,7 @@ RUNS = tuple(f"{i:016x}" for i in (10, 11, 12))
 Values = dict[str, Any]
 
 
-def row(run: int, epoch: int, **changes: Any) -> Values:
+def row(run: int, epoch: int, /, **changes: Any) -> Values:
     """One well-formed row; run 2 fails in its second epoch."""
     failed = (run, epoch) == (2, 2)
     found = {

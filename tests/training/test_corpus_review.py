@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from contributions import RUNS, TASK, Parcel, candidates, parquet, task
+from contributions import RUNS, TASK, Parcel, candidates, parquet, row, task
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -283,10 +283,15 @@ def test_runs_begin_at_the_beginning_and_tables_name_everything_once() -> None:
     )
 
 
-def test_a_run_that_was_copied_is_refused() -> None:
-    copied = [{**found, "run": "f" * 16} for found in PARCEL.rows[2:4]]
-    (fault,) = faults(PARCEL.but(rows=[*PARCEL.rows, *copied]))
-    assert fault == f"run {'f' * 16} is a copy of run {RUNS[1]}"
+def test_a_copy_of_a_run_is_not_taken_twice() -> None:
+    copied = [{**found, "run": "f" * 16, "candidate": "org/net@v1.0"} for found in PARCEL.rows[2:3]]
+    verdict, _ = judge(PARCEL.but(rows=[*PARCEL.rows, *copied]).files(), NOTHING)
+    assert (verdict.fresh, verdict.notes) == (RUNS, (f"run {'f' * 16} is a copy of run {RUNS[1]}",))
+    known = to_table([Row(**found) for found in PARCEL.rows], Row).to_pandas()
+    alone = PARCEL.but(rows=[*PARCEL.rows[:1], *PARCEL.rows[4:], *copied])
+    assert judge(alone.but(candidates=[PARCEL.candidates[0], PARCEL.candidates[2]]).files(), known)[
+        0
+    ].faults == ("the corpus has all of its runs already",)
 
 
 def test_what_the_corpus_has_is_passed_over_and_what_contradicts_it_refused() -> None:
@@ -294,6 +299,9 @@ def test_what_the_corpus_has_is_passed_over_and_what_contradicts_it_refused() ->
     verdict, _ = judge(PARCEL.files(), known)
     assert verdict.accepted and verdict.fresh == RUNS[2:]
     assert verdict.notes[0] == f"run {RUNS[0]} is in the corpus already, with 2 epochs"
+    whole = to_table([Row(**found) for found in PARCEL.rows], Row).to_pandas()
+    shorter = [*PARCEL.rows[:1], *PARCEL.rows[2:4], row(2, 1, run="f" * 16, train_loss=0.7)]
+    assert judge(PARCEL.but(rows=shorter).files(), whole)[0].fresh == ("f" * 16,)
     verdict, _ = judge(PARCEL.with_row(0, validation_score=0.26).files(), known)
     assert verdict.faults == (f"run {RUNS[0]} is in the corpus with other numbers",)
 

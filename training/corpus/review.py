@@ -115,23 +115,22 @@ def _compare(frame: pd.DataFrame, known: pd.DataFrame) -> tuple[tuple[str, ...],
     """Ids of runs that are new, and notes on those that are not.
 
     Raises:
-        Fault: a run that the corpus has with other numbers, a copy of a run under another id, nothing new.
+        Fault: a run that the corpus has with other numbers, or nothing new.
     """
     given, there = _runs(frame), _runs(known)
-    copies: dict[tuple[Any, ...], str] = {}
-    for run, rows in [*there.items(), *given.items()]:
-        key = _curve(rows)
-        if key is not None and copies.setdefault(key, run) != run and run in given:
-            raise Fault(f"run {run} is a copy of run {copies[key]}")
+    first = {_beginning(rows): run for run, rows in there.items()}
     fresh, notes = [], []
     for run, rows in given.items():
         before = there.get(run)
-        if before is None:
-            fresh.append(run)
-        elif before != rows[: len(before)]:
+        if before is not None and before[: len(rows)] != rows[: len(before)]:
             raise Fault(f"run {run} is in the corpus with other numbers")
-        else:
+        same = first.setdefault(_beginning(rows), run)
+        if before is not None:
             notes.append(f"run {run} is in the corpus already, with {len(before)} epochs")
+        elif same != run and rows[0][_SAID.index("train_loss")] is not None:
+            notes.append(f"run {run} is a copy of run {same}")
+        else:
+            fresh.append(run)
     if not fresh:
         raise Fault("the corpus has all of its runs already")
     return tuple(fresh), tuple(notes)
@@ -145,14 +144,13 @@ def _runs(frame: pd.DataFrame) -> dict[str, list[tuple[Any, ...]]]:
     return runs
 
 
-def _curve(rows: list[tuple[Any, ...]]) -> tuple[Any, ...] | None:
-    """What two different runs do not have in common; None of runs without a loss."""
-    named = [dict(zip(_SAID, row, strict=True)) for row in rows]
-    losses = tuple(row["train_loss"] for row in named)
-    if all(loss is None for loss in losses):
-        return None
-    scores = tuple(row["validation_score"] for row in named)
-    return named[0]["hyperparameters"], scores, losses
+def _beginning(rows: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """What two different runs do not have in common: settings, and score and loss of the first epoch.
+
+    The candidate is left out, because it may be said in two ways.
+    """
+    names = ("hyperparameters", "horizon", "seed", "validation_score", "train_loss")
+    return tuple(rows[0][_SAID.index(name)] for name in names)
 
 
 @contextmanager
