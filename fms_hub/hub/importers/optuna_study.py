@@ -141,8 +141,8 @@ def _open(source: str | Path, name: str | None) -> Study:
                 "Name one with study= (--study)."
             )
         return optuna.load_study(study_name=name or found[0], storage=storage)
-    except (SQLAlchemyError, RuntimeError, AssertionError, ImportError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ImportError) as error:
+        reason = str(error.__cause__ or error).partition("\n")[0] or type(error).__name__
         raise UsageError(f"{source} cannot be read as a storage of Optuna studies: {reason}") from error
 
 

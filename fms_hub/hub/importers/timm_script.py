@@ -94,7 +94,8 @@ def _arguments(path: Path) -> dict[str, Any]:
 
 def _rows(path: Path, key: str) -> list[dict[str, str]]:
     lines = [cells for cells in csv.reader(read_text(path).splitlines()) if cells]
-    header, rows = lines[0], lines[1:]
+    # A resumed run writes the header once more.
+    header, rows = lines[0], [cells for cells in lines[1:] if cells != lines[0]]
     missing = [name for name in ("epoch", key) if name not in header]
     if missing:
         raise UsageError(
