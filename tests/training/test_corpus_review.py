@@ -251,6 +251,16 @@ def test_a_manifest_that_is_none_is_refused(content: bytes | None) -> None:
     assert faults(PARCEL.but(extra={"manifest.jsonl": content}))
 
 
+def test_a_shard_that_is_not_what_the_manifest_says_is_refused() -> None:
+    files = PARCEL.files()
+    for name in [name for name in files if name.startswith("shard-")]:
+        for at in range(0, len(files[name]), 97):
+            changed = bytearray(files[name])
+            changed[at] ^= 1
+            (fault,) = judge({**files, name: bytes(changed)}, NOTHING)[0].faults
+            assert fault == f"{name} is not what the manifest says"
+
+
 @pytest.mark.parametrize(("length", "why"), [(2**16, "of more than 4096 bytes"), (4096, "unpacks to more")])
 def test_a_text_that_repeats_to_gigabytes_is_refused(length: int, why: str) -> None:
     """A word once in a dictionary, and its number in each of many rows: a small file."""
