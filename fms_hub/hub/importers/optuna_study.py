@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from fms_hub.hub.importers.runs import NUMBERS, Epoch, Run, Source
 from fms_hub.records import Value
 
 if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
@@ -130,9 +132,8 @@ def _open(source: str | Path, name: str | None) -> Study:
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
-    url = _url(source)
     try:
-        storage = optuna.storages.RDBStorage(url, skip_table_creation=True)
+        storage = _storage(source)
         found = optuna.get_all_study_names(storage)
         if not found or (name is None and len(found) > 1) or (name is not None and name not in found):
             what = "one study" if name is None else f"a study {name!r}"
@@ -146,14 +147,19 @@ def _open(source: str | Path, name: str | None) -> Study:
         raise UsageError(f"{source} cannot be read as a storage of Optuna studies: {reason}") from error
 
 
-def _url(source: str | Path) -> str:
+def _storage(source: str | Path) -> RDBStorage:
     """An SQLite file is opened for reading alone, so that it must be there."""
+    import optuna
+
     text = str(source)
     if "://" in text and not text.startswith("sqlite:///"):
-        return text
+        return optuna.storages.RDBStorage(text, skip_table_creation=True)
     path = Path(text.removeprefix("sqlite:///"))
     if not path.is_file():
-        raise UsageError(
-            f"there is no file {path}. Name the file of an SQLite storage or the URL of another one."
-        )
-    return f"sqlite:///file:{quote(str(path.resolve()))}?mode=ro&uri=true"
+        raise UsageError(f"there is no file {path}. Name an SQLite file or the URL of another storage.")
+    address = f"file:{quote(str(path.resolve()))}?mode=ro"
+    return optuna.storages.RDBStorage(
+        "sqlite://",
+        engine_kwargs={"creator": lambda: sqlite3.connect(address, uri=True)},
+        skip_table_creation=True,
+    )
