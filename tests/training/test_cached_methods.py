@@ -133,8 +133,10 @@ def test_a_portfolio_takes_the_member_that_complements_the_first(make_pool: Make
     members = portfolio.build(
         [with_finals(1.0, 0.9, 0.0), with_finals(0.5, 0.4, 1.0), with_finals(0.9, 1.0, 0.0)]
     )
-    order = list(portfolio.rows(Environment(pool), members))
-    assert order == [0, 2, 1]
+    assert [member["learning_rate"] for member in members] == [
+        pool.runs[index].hyperparameters["learning_rate"] for index in (0, 2, 1)
+    ]
+    assert list(portfolio.rows(Environment(pool), members)) == [0, 2, 1]
 
 
 def test_a_portfolio_takes_each_row_once(make_pool: MakePool) -> None:

@@ -8,6 +8,7 @@ would have reached on another is read off the row of that task nearest to it
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -31,7 +32,9 @@ def build(training: Sequence[Pool], members: int = MEMBERS) -> list[dict[str, Va
         training: pools that may be learned from.
         members: how many; fewer if there are no more.
     """
-    proposals = [_proposal(run) for pool in training for run in _best(pool)]
+    best = [_proposal(run) for pool in training for run in _best(pool)]
+    # Tasks share configurations, the default one for instance.
+    proposals = list({json.dumps(proposal, sort_keys=True): proposal for proposal in best}.values())
     if not proposals:
         return []
     regrets = np.stack([_regrets(pool, proposals) for pool in training])
@@ -41,9 +44,9 @@ def build(training: Sequence[Pool], members: int = MEMBERS) -> list[dict[str, Va
         after = np.minimum(reached[:, None], regrets).mean(0)
         after[chosen] = np.inf
         # Where nothing improves any more, the best on average among the rest.
-        best = int(np.lexsort((regrets.mean(0), after))[0])
-        chosen.append(best)
-        reached = np.minimum(reached, regrets[:, best])
+        following = int(np.lexsort((regrets.mean(0), after))[0])
+        chosen.append(following)
+        reached = np.minimum(reached, regrets[:, following])
     return [proposals[index] for index in chosen]
 
 
