@@ -87,7 +87,7 @@ class Redactor:
             train_loss=_rounded(observation.train_loss, DIGITS) if ok else None,
             validation_score=_rounded(observation.score, DIGITS),
             test_score=_rounded(test_score, DIGITS) if ok and last else None,
-            seconds=_rounded(observation.seconds, 3) or None,
+            seconds=_seconds(observation.seconds),
             device=self.about.device if self.about.device in grammar.DEVICES else "other",
             status=observation.status,
             reason=None if ok else _reason(observation.reason),
@@ -232,6 +232,11 @@ def _coarse_feature(name: str, value: float) -> float:
 def _rounded(value: float | None, digits: int) -> float | None:
     """A number to so many significant digits; None stays None."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.{digits}g}")
+
+
+def _seconds(seconds: float) -> float | None:
+    """To three digits; None where nobody took the time."""
+    return None if seconds < grammar.SHORTEST_EPOCH else _rounded(seconds, 3)
 
 
 def _reason(reason: str | None) -> str:

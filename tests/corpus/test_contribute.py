@@ -160,6 +160,7 @@ def test_the_rows_of_a_search_are_those_of_its_log(tmp_path: Path) -> None:
             score=None,
             status="failed",
             reason="diverged",
+            seconds=0.0,
             train_loss=None,
             hyperparameters={"dropout": 0.1},
         ),
@@ -173,7 +174,11 @@ def test_the_rows_of_a_search_are_those_of_its_log(tmp_path: Path) -> None:
     assert rows.test_score.dropna().tolist() == [0.75] and rows.test_score.notna().tolist()[3]
     assert rows.epoch.tolist() == [1, 1, 2, 3, 2] and rows.horizon.unique().tolist() == [3]
     assert rows.train_loss.tolist()[:4] == [1.23457] * 4 and np.isnan(rows.train_loss[4])
-    assert rows.seconds.unique().tolist() == [1.23] and rows.seed.unique().tolist() == [11]
+    assert (
+        rows.seconds.tolist()[:4] == [1.23] * 4
+        and np.isnan(rows.seconds[4])
+        and rows.seed.unique().tolist() == [11]
+    )
     assert rows.reason.tolist()[4] == "diverged"
     assert json.loads(rows.hyperparameters[0]) == {
         "batch_size": 32, "learning_rate": 0.00123457, "optimizer": "sgd"
