@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from fms_hub.errors import UsageError
-from fms_hub.hub.importers.files import read_text
+from fms_hub.hub.importers.files import read_table
 from fms_hub.hub.importers.runs import Epoch, Run, Source, number_of
 from fms_hub.records import Value
 
@@ -47,22 +46,17 @@ def read(path: Path, columns: Mapping[str, str] | None, metric: str | None) -> S
 
 def _rows(path: Path, columns: Mapping[str, str]) -> list[Row]:
     """The mapped cells of every row, by our names."""
-    reader = csv.reader(read_text(path).splitlines())
-    header = [cell.strip() for cell in next(reader)]
+    (_, header), *lines = read_table(path)
     for name, column in columns.items():
         if header.count(column) != 1:
             found = "it twice" if column in header else ", ".join(header)
             raise UsageError(f"{path}: expected one column {column!r} for {name}, found {found}.")
     places = {name: header.index(column) for name, column in columns.items()}
     rows: list[Row] = []
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
+    for line, cells in lines:
         if len(cells) != len(header):
-            raise UsageError(
-                f"{path}, line {reader.line_num}: expected {len(header)} cells, found {len(cells)}."
-            )
-        rows.append({name: cells[place].strip() for name, place in places.items()})
+            raise UsageError(f"{path}, line {line}: expected {len(header)} cells, found {len(cells)}.")
+        rows.append({name: cells[place] for name, place in places.items()})
     if not rows:
         raise UsageError(f"{path} is empty: there is no row below its header.")
     return rows

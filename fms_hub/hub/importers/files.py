@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +44,20 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UsageError(f"{path} should hold one JSON object, found {type(content).__name__}.")
     return content
+
+
+def read_table(path: Path) -> list[tuple[int, list[str]]]:
+    """The rows of a comma-separated file that are not blank, each with the line it ends on; the header first.
+
+    Raises:
+        UsageError: as `read_text`; or a cell is too long.
+    """
+    reader = csv.reader(io.StringIO(read_text(path), newline=""))
+    try:
+        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {reader.line_num}: {error}. Export the table anew.") from error
+    return [(line, cells) for line, cells in rows if any(cells)]
 
 
 def run_folders(source: Path, holds_run: Callable[[Path], bool], expected: str) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from fms_hub.errors import UsageError
-from fms_hub.hub.importers.files import read_text, run_folders
+from fms_hub.hub.importers.files import read_table, read_text, run_folders
 from fms_hub.hub.importers.runs import Epoch, Run, Source, number_of
 from fms_hub.records import Value
 
@@ -93,23 +92,23 @@ def _arguments(path: Path) -> dict[str, Any]:
 
 
 def _rows(path: Path, key: str) -> list[dict[str, str]]:
-    lines = [cells for cells in csv.reader(read_text(path).splitlines()) if cells]
-    # A resumed run writes the header once more.
-    header, rows = lines[0], [cells for cells in lines[1:] if cells != lines[0]]
+    (_, header), *lines = read_table(path)
     missing = [name for name in ("epoch", key) if name not in header]
     if missing:
         raise UsageError(
             f"{path} has no column {missing[0]!r}; found {', '.join(header)}. Name one with metric=."
         )
+    # A resumed run writes the header once more.
+    rows = [(line, cells) for line, cells in lines if cells != header]
     if not rows:
         raise UsageError(f"{path} is empty: there is no epoch below its header.")
-    for number, cells in enumerate(rows, start=2):
+    for line, cells in rows:
         if len(cells) != len(header):
             raise UsageError(
-                f"{path}, line {number}: expected {len(header)} cells, found {len(cells)}. An epoch without "
+                f"{path}, line {line}: expected {len(header)} cells, found {len(cells)}. An epoch without "
                 "evaluation is written like that: every epoch needs one (--val-interval 1)."
             )
-    return [dict(zip(header, cells, strict=True)) for cells in rows]
+    return [dict(zip(header, cells, strict=True)) for _, cells in rows]
 
 
 def _candidate(arguments: Mapping[str, Any]) -> tuple[str | None, str]:

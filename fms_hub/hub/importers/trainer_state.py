@@ -23,6 +23,8 @@ METRIC = "eval_accuracy"
 DRIFT = 0.1
 """How far from a whole epoch an evaluation may be: older releases count the last, smaller step as whole."""
 
+ENDLESS = 1e6
+"""A Trainer that counts steps over a stream of images plans the largest number of epochs there is."""
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -116,7 +118,7 @@ def _run(name: str, path: Path, key: str) -> Run:
         name=name,
         candidate=None,
         hyperparameters=_hyperparameters(name, state, given),
-        horizon=math.ceil(planned),
+        horizon=math.ceil(planned) if planned < ENDLESS else None,
         epochs=_epochs(name, evaluations, history, each),
         hint=": a Trainer does not log it",
     )

@@ -113,6 +113,7 @@ def test_any_order_of_rows_gives_the_same_curves(
         ("id,ep,acc,acc,lr\na,1,0.5,0.5,0.1\n", "expected one column 'acc' for score, found it twice"),
         ("id,ep,acc,lr\na,1,0.5\n", "line 2: expected 4 cells, found 3"),
         ("id,ep,acc,lr\na,1,0.5,0.1\na,3,0.6,0.1\n", "run 'a' has no epoch 2, found 1, 3"),
+        ('id,ep,acc,lr\n\n"a\nb",1,0.5,0.1\nc,1\n', "line 5: expected 4 cells, found 2"),
         ("id,ep,acc,lr\na,2,0.5,0.1\n", "run 'a' has no epoch 1, found 2"),
         ("id,ep,acc,lr\na,0,0.5,0.1\nb,1,0.5,0.1\n", "run 'b' has no epoch 1, found 2"),
         ("id,ep,acc,lr\na,1,0.5,0.1\na,1,0.6,0.1\n", "run 'a' has epoch 1 twice"),
@@ -141,11 +142,13 @@ def test_percentages_are_converted_only_when_asked_for(tmp_path: Path) -> None:
         imported(tmp_path / "again", TABLE, percent=True)
 
 
-def test_columns_and_candidates_must_be_named(tmp_path: Path) -> None:
+def test_columns_and_candidates_must_be_named_and_files_be_readable(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="which column is run, score"):
         imported(tmp_path, TABLE, {"epoch": "ep"})
     with pytest.raises(CandidateError, match="no column is mapped to candidate"):
         imported(tmp_path, TABLE, candidate=None)
+    with pytest.raises(UsageError, match="field larger than field limit"):
+        imported(tmp_path, f"id,ep,acc,lr\n{'a' * 200_000},1,0.5,0.1\n")
     path = tmp_path / "latin.csv"
     path.write_bytes("id,ep,acc,lr\nä,1,0.5,0.1\n".encode("latin-1"))
     with pytest.raises(UsageError, match="no UTF-8 text"):

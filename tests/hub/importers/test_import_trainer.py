@@ -7,6 +7,7 @@ is the state after one more ``trainer.evaluate()``.
 import json
 import math
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,11 @@ def test_evaluating_before_training_is_no_epoch(tmp_path: Path) -> None:
         tmp_path / "run", lambda log: log.insert(0, {"epoch": 0, "step": 0, "eval_accuracy": 0.1})
     )
     assert [o.score for o in imported(source, tmp_path / "log")] == [0.205, 0.35, 0.35]
+
+
+def test_a_trainer_that_counts_steps_plans_no_epochs(tmp_path: Path) -> None:
+    source = changed(tmp_path / "run", num_train_epochs=sys.maxsize)
+    assert {o.horizon for o in imported(source, tmp_path / "log")} == {3}
 
 
 def test_the_order_of_the_log_does_not_matter(tmp_path: Path) -> None:
