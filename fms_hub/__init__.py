@@ -9,8 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fms_hub.corpus.contribute import contribute
     from fms_hub.errors import FMSHubError
-    from fms_hub.records import Budget, Candidate, Observation, Proposal, TaskInfo
+    from fms_hub.records import Budget, Candidate, Observation, Proposal
+    from fms_hub.search.recommend import recommend
     from fms_hub.search.select import select
     from fms_hub.search.selection import Selection
     from fms_hub.search.selector import Selector
@@ -28,8 +30,9 @@ __all__ = [
     "Selection",
     "Selector",
     "Surrogate",
-    "TaskInfo",
+    "contribute",
     "featurize",
+    "recommend",
     "select",
 ]
 
@@ -42,8 +45,9 @@ _HOME = {
     "Selection": "fms_hub.search.selection",
     "Selector": "fms_hub.search.selector",
     "Surrogate": "fms_hub.surrogate.surrogate",
-    "TaskInfo": "fms_hub.records",
+    "contribute": "fms_hub.corpus.contribute",
     "featurize": "fms_hub.weights.featurize",
+    "recommend": "fms_hub.search.recommend",
     "select": "fms_hub.search.select",
 }
 

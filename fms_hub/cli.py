@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import fms_hub
-from fms_hub import cli_contribute, cli_featurize, cli_import
+from fms_hub import cli_contribute, cli_featurize, cli_import, cli_recommend
 from fms_hub.errors import FMSHubError, UsageError
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ def select(
     max_epochs: Annotated[int, typer.Option(help="Epochs of a full run.")] = 12,
     metric: Annotated[str, typer.Option(help="accuracy, balanced_accuracy or macro_f1.")] = "accuracy",
     surrogate: Annotated[Path | None, typer.Option(help="File of a saved surrogate.")] = None,
+    acquisition: Annotated[
+        str, typer.Option(help="ei, ei-per-second, random-horizon, at-fidelity or running-max.")
+    ] = "ei",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ... Default: a GPU if any.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Pixels. Default: each candidate's own.")] = None,
     image_column: Annotated[str | None, typer.Option(help="Of a datasets table.")] = None,
@@ -98,6 +101,7 @@ def select(
         max_epochs=max_epochs,
         metric=metric,
         surrogate=surrogate,
+        acquisition=acquisition,
         device=device,
         image_size=image_size,
         image_column=image_column,
@@ -124,6 +128,7 @@ def demo(
 
 app.command()(cli_featurize.featurize)
 app.command()(cli_contribute.contribute)
+app.command()(cli_recommend.recommend)
 app.command("import")(cli_import.import_runs)
 
 

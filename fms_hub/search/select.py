@@ -7,13 +7,12 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ConfigSpace import ConfigurationSpace
-from torch import nn
 
 from fms_hub.errors import BudgetError, TrainingFailure, UsageError
 from fms_hub.finetune.recipe import Recipe
@@ -22,9 +21,9 @@ from fms_hub.finetune.trainer import Trainer
 from fms_hub.hub.about import About, AboutCandidate, write_about
 from fms_hub.models import from_timm
 from fms_hub.models.catalog import resolve
-from fms_hub.models.zoo import build, ensure_local
 from fms_hub.records import Budget, Candidate, Observation, Proposal
 from fms_hub.search.acquisition import Rule
+from fms_hub.search.candidates import Candidates, describe_candidates, measure_seconds
 from fms_hub.search.progress import SearchBar, counting_bar
 from fms_hub.search.selection import Selection, conclude
 from fms_hub.search.selector import DEFAULT_ACQUISITION, Selector
@@ -34,13 +33,11 @@ from fms_hub.search.warm_start import read_earlier
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.tasks.dataset import load_task
 from fms_hub.tasks.task import Task
-from fms_hub.weights.describe import describe, refresh
+from fms_hub.weights.describe import refresh
 from fms_hub.weights.graph import WeightGraph
 
 if TYPE_CHECKING:
     import datasets
-
-Candidates = str | Path | nn.Module | Candidate | Iterable[str | Path | nn.Module | Candidate] | None
 
 
 def select(
@@ -124,8 +121,10 @@ def select(
     names = [candidate.name for candidate in chosen]
     earlier = read_earlier(warm_start, names, Space(space), identity=identity, out=out)
     folder = _folder(out, task, {**identity, **earlier.identity}, max_epochs, seed, Space(space))
-    graphs = _describe(chosen, trainer, progress)
-    _check_budget(limit, chosen, trainer)
+    graphs = describe_candidates(chosen, trainer, progress=progress)
+    timed = limit.seconds is not None or acquisition == "ei-per-second"
+    seconds = measure_seconds(chosen, trainer, progress=progress) if timed else {}
+    _check_budget(limit, seconds)
     selector = Selector(
         names,
         budget=limit,
@@ -135,6 +134,7 @@ def select(
         graphs=graphs,
         surrogate=model,
         acquisition=acquisition,
+        seconds=seconds,
         warm_start=warm_start,
         out=folder,
         identity=identity,
@@ -285,36 +285,14 @@ def _folder(
     return Path("fms_hub_runs") / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _describe(candidates: Sequence[Candidate], trainer: Trainer, progress: bool) -> dict[str, WeightGraph]:
-    """Fetch every candidate and sketch its weights; a candidate that does not fit is found out here."""
-    bar = counting_bar("reading candidates", shown=progress)
-    graphs = {}
-    for number, candidate in enumerate(candidates, start=1):
-        ensure_local(candidate)
-        model = build(
-            candidate,
-            classes=len(trainer.task.info.classes),
-            image_size=trainer.image_size,
-            seed=trainer.seed,
-        )
-        graphs[candidate.name] = describe(model.module, (3, model.input.size, model.input.size))
-        bar(number, len(candidates))
-    return graphs
-
-
-def _check_budget(budget: Budget, candidates: Sequence[Candidate], trainer: Trainer) -> None:
+def _check_budget(budget: Budget, seconds: Mapping[str, float]) -> None:
     """A time limit must hold at least one epoch of the fastest candidate."""
-    if budget.seconds is None:
-        return
-    fastest = math.inf
-    for candidate in candidates:
-        fastest = min(fastest, trainer.estimate_seconds(candidate))
-        if fastest <= budget.seconds:
-            return
-    raise BudgetError(
-        f"a budget of {budget.seconds:g} seconds is less than one epoch of the fastest candidate, "
-        f"which takes about {fastest:.0f} s here; give at least {2 * math.ceil(fastest)}s."
-    )
+    fastest = min(seconds.values(), default=0.0)
+    if budget.seconds is not None and fastest > budget.seconds:
+        raise BudgetError(
+            f"a budget of {budget.seconds:g} seconds is less than one epoch of the fastest candidate, "
+            f"which takes about {fastest:.0f} s here; give at least {2 * math.ceil(fastest)}s."
+        )
 
 
 def _check_disk(loop: _Loop, budget: Budget) -> None:

@@ -88,7 +88,7 @@ class Selector:
         self.budget = Budget.parse(budget)
         self._graphs = dict(graphs or {})
         self._base = surrogate if surrogate is not None else Surrogate()
-        self._problem = _problem(candidates, Space(space), max_epochs, task, self._graphs)
+        self._problem = problem_of(candidates, Space(space), max_epochs, task, self._graphs)
         self._seed, self._acquisition = seed, acquisition
         self._cost = CostModel.prior(candidates, seconds)
         self._earlier = read_earlier(
@@ -279,13 +279,14 @@ def _check(candidates: Sequence[str], max_epochs: int, acquisition: str) -> None
         raise BudgetError(f"max_epochs must be at least 1, found {max_epochs}.")
 
 
-def _problem(
+def problem_of(
     candidates: Sequence[str],
     space: Space,
     max_epochs: int,
     task: TaskInfo | None,
     graphs: Mapping[str, WeightGraph],
 ) -> Problem:
+    """What a search is about, as the surrogate is told."""
     features = [] if task is None else [task.features[name] for name in sorted(task.features)]
     return Problem(
         candidates=tuple(candidates),

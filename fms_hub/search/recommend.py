@@ -1,0 +1,194 @@
+"""`recommend`: what to fine-tune and how, before anything is trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ConfigSpace import ConfigurationSpace
+
+from fms_hub.errors import UsageError
+from fms_hub.finetune.trainer import Trainer
+from fms_hub.models.catalog import resolve
+from fms_hub.records import Value
+from fms_hub.search.candidates import Candidates, describe_candidates, measure_seconds
+from fms_hub.search.cost import CostModel
+from fms_hub.search.encoding import Problem, Query, encode
+from fms_hub.search.progress import counting_bar
+from fms_hub.search.selector import problem_of
+from fms_hub.search.space import Space
+from fms_hub.surrogate.inputs import Inputs
+from fms_hub.surrogate.surrogate import Surrogate
+from fms_hub.tasks.dataset import load_task
+from fms_hub.tasks.task import Task
+
+if TYPE_CHECKING:
+    import datasets
+
+DRAWS = 128
+"""Configurations looked at for each candidate, besides the default one."""
+INTERVAL = 1.6448536269514722
+"""Half the width of a 90 % interval in deviations."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A candidate with the configuration that promises most for it.
+
+    Attributes:
+        candidate: name.
+        hyperparameters: active ones.
+        score: predicted validation score after a full run, in [0, 1].
+        low, high: ends of a 90 % interval around it, in [0, 1].
+        seconds: predicted wall-clock time of a full run on this device.
+        outside: how far the architecture lies beyond those that meta-training saw, 0 within; the interval is
+            wider by this factor plus one.
+    """
+
+    candidate: str
+    hyperparameters: Mapping[str, Value]
+    score: float
+    low: float
+    high: float
+    seconds: float
+    outside: float
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What to fine-tune on a dataset, best first.
+
+    Attributes:
+        task: name of the dataset.
+        surrogate: name of the surrogate that says so.
+        epochs: of a full run.
+        metric: of the scores.
+        advice: one for each candidate, at most as many as were asked for.
+        unknown: hyperparameters of the space that the surrogate knows nothing of.
+    """
+
+    task: str
+    surrogate: str
+    epochs: int
+    metric: str
+    advice: tuple[Advice, ...]
+    unknown: tuple[str, ...]
+
+    @property
+    def best(self) -> Advice:
+        """The first."""
+        return self.advice[0]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """One object for each piece of advice, as plain JSON values."""
+        return [{**asdict(item), "hyperparameters": dict(item.hyperparameters)} for item in self.advice]
+
+
+def recommend(
+    dataset: str | os.PathLike[str] | datasets.Dataset | datasets.DatasetDict | Task,
+    candidates: Candidates = None,
+    *,
+    surrogate: str | Path | Surrogate,
+    top: int = 5,
+    max_epochs: int = 12,
+    metric: str = "accuracy",
+    space: ConfigurationSpace | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    image_size: int | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    revision: str | None = None,
+    skip_bad: bool = False,
+    progress: bool = True,
+) -> Recommendation:
+    """Rank candidates and configurations for a dataset without training any of them.
+
+    A meta-trained surrogate is asked how full runs would end: for every candidate the default configuration
+    and a sample of the space. Seconds come from two training steps of each candidate on this device.
+
+    Args:
+        dataset, candidates, metric, space, seed, device, image_size, image_column, label_column, revision,
+            skip_bad, progress: as in `fms_hub.select`.
+        surrogate: a meta-trained one, or its file.
+        top: most candidates in the answer, >= 1.
+        max_epochs: of a full run, >= 1.
+
+    Returns:
+        One configuration for each of the best candidates, best first.
+
+    Raises:
+        UsageError: what was given cannot be used, or the surrogate is not meta-trained.
+        HubError: a dataset or candidate could not be fetched.
+    """
+    model = surrogate if isinstance(surrogate, Surrogate) else Surrogate.load(Path(surrogate))
+    _check(model, top, max_epochs)
+    chosen = resolve(candidates)
+    task = load_task(
+        dataset,
+        image_column=image_column,
+        label_column=label_column,
+        revision=revision,
+        seed=seed,
+        skip_bad=skip_bad,
+        progress=counting_bar("checking images", shown=progress),
+    )
+    trainer = Trainer(task, metric=metric, image_size=image_size, device=device, seed=seed)
+    graphs = describe_candidates(chosen, trainer, progress=progress)
+    names = [candidate.name for candidate in chosen]
+    problem = problem_of(names, Space(space), max_epochs, task.info, graphs)
+    cost = CostModel.prior(names, measure_seconds(chosen, trainer, progress=progress))
+    advice = sorted(
+        (advise(model, problem, name, cost, seed) for name in names), key=lambda item: -item.score
+    )
+    known = () if model.learned is None else model.learned.hyperparameters
+    unknown = tuple(name for name in problem.space.unknown if name not in known)
+    return Recommendation(task.info.name, model.name, max_epochs, metric, tuple(advice[:top]), unknown)
+
+
+def advise(surrogate: Surrogate, problem: Problem, candidate: str, cost: CostModel, seed: int) -> Advice:
+    """The configuration of a candidate whose full run is predicted to end best.
+
+    Args:
+        surrogate: meta-trained.
+        problem: of the search.
+        candidate: name.
+        cost: of epochs.
+        seed: of the sample of the space.
+    """
+    configurations = [problem.space.default(), *problem.space.sample(DRAWS, seed)]
+    horizon, weights = problem.horizon, problem.start.get(candidate)
+    queries = [Query(candidate, values, horizon, horizon, (), weights) for values in configurations]
+    inputs = encode(problem, queries)
+    believed = problem.scores(surrogate.posterior(inputs))
+    best = int(np.argmax(believed.mean))
+    mean, reach = float(believed.mean[best]), INTERVAL * float(believed.std[best])
+    seconds = cost.seconds([(candidate, configurations[best])])[0]
+    return Advice(
+        candidate,
+        configurations[best],
+        score=min(1.0, max(0.0, mean)),
+        low=min(1.0, max(0.0, mean - reach)),
+        high=min(1.0, max(0.0, mean + reach)),
+        seconds=horizon * float(seconds),
+        outside=_outside(surrogate, inputs.rows(slice(best, best + 1))),
+    )
+
+
+def _outside(surrogate: Surrogate, row: Inputs) -> float:
+    return 0.0 if surrogate.learned is None else float(surrogate.learned.stretch(row)[0] - 1.0)
+
+
+def _check(surrogate: Surrogate, top: int, max_epochs: int) -> None:
+    if surrogate.learned is None:
+        raise UsageError(
+            f"the surrogate {surrogate.name!r} is not meta-trained, so it knows nothing before a search; "
+            "give one from `python -m training.meta_train`, or use select."
+        )
+    for name, value in (("top", top), ("max_epochs", max_epochs)):
+        if value < 1:
+            raise UsageError(f"{name} must be at least 1, found {value}.")
