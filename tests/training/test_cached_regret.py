@@ -13,6 +13,7 @@ import pytest
 
 from fms_hub.errors import UsageError
 from training.benchmarks import regret
+from training.benchmarks.cached.costs import StepTimes, epoch_seconds
 from training.benchmarks.cached.folds import DEVELOPMENT, folds
 from training.benchmarks.cached.methods import METHODS, Method
 from training.benchmarks.cached.pool import Pool
@@ -182,6 +183,21 @@ def test_targets_are_measured_where_our_method_is_there(make_pool: MakePool, tmp
     half, never = targets(Table(of, results))
     assert (half.measured, half.met) == (pytest.approx(2.0), False)
     assert (never.measured, never.met) == (1.0, False)
+
+
+def test_seconds_are_shares_of_what_the_budget_takes_at_random(make_pool: MakePool, tmp_path: Path) -> None:
+    pool = make_pool(3)
+    times = StepTimes("by hand", {"SmallCNN": (0.1, 0.2)})
+    of = contest([Job("cifar10", pool, {}, {})], [METHODS["random"]], [0], 4, times, tmp_path, quick=False)
+    mean = epoch_seconds(pool, times).mean()
+    regrets = np.array([0.8, 0.6, 0.4, 0.2])
+    # Twice as fast as runs chosen at random: after half of the seconds all is done.
+    curves = Curves(regrets, regrets, regrets, np.array([0.5, 1.0, 1.5, 2.0]) * mean)
+    rows = Table(of, {("random", "cifar10", 0): curves}).rows()
+    found = {row.at: row.mean for row in rows if row.metric == "regret" and "seconds" in row.at}
+    assert found == {
+        f"{share}% of the seconds": value for share, value in ((25, 0.6), (50, 0.2), (75, 0.2), (100, 0.2))
+    }
 
 
 def test_every_method_says_what_it_is() -> None:
