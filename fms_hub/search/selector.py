@@ -61,7 +61,7 @@ class Selector:
         seconds: of one epoch of each candidate with default hyperparameters, as far as known.
         warm_start: folders of earlier logs over the same data, of searches or imported. The surrogate
             knows their runs from the start; they cost nothing, are not in `history` and never go on.
-            It is conditioned on all of their epochs, which takes seconds a proposal for thousands.
+            Of logs with more than about 400 epochs a part of the runs is used, with a warning.
 
     Raises:
         BudgetError, CandidateError, SpaceError, OutputError, ResumeError: see `fms_hub.errors`.

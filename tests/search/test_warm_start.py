@@ -14,7 +14,7 @@ from fms_hub.hub.logbook import Logbook, read_history
 from fms_hub.records import Observation
 from fms_hub.search.scheduler import propose
 from fms_hub.search.space import Space, default_space
-from fms_hub.search.warm_start import read_earlier
+from fms_hub.search.warm_start import MOST_EPOCHS, read_earlier
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.weights.graph import WeightGraph
 
@@ -154,6 +154,21 @@ def test_logs_of_several_folders_keep_their_runs_apart(tmp_path: Path) -> None:
     found = read_earlier(folders, ["wide"], Space(SPACE), identity={}, out=None)
     assert [o.run for o in found.observations[::4]] == [-1, -2, -3, -4, -5]
     assert [o.hyperparameters["learning_rate"] for o in found.observations[::4]] == [r for _, r, _ in RUNS]
+
+
+def test_of_very_long_logs_runs_from_the_best_to_the_worst_are_kept(tmp_path: Path) -> None:
+    runs = [("wide", 0.1 + i / 1000, [i / 500] * 4) for i in range(500)]
+    with pytest.warns(
+        UserWarning, match="have 2000 epochs; the search starts from the 400 of 100 of their 500"
+    ):
+        found = read_earlier([logged(tmp_path, runs)], ["wide"], Space(SPACE), identity={}, out=None)
+    scores = [o.score for o in found.observations[::4]]
+    assert len(found.observations) == MOST_EPOCHS == 400
+    assert (scores[0], scores[-1]) == (0.0, 499 / 500)
+    gaps = np.diff(np.array(scores, dtype=float))
+    assert gaps.min() > 0.0
+    assert gaps.max() < 0.02
+    assert {q.run for q in found.observations if q.epoch == 4} == {o.run for o in found.observations}
 
 
 @pytest.mark.parametrize(
