@@ -114,8 +114,8 @@ def _thinned(found: Sequence[Observation]) -> tuple[Observation, ...]:
     kept = tuple(observation for observation in found if observation.run in chosen)
     warnings.warn(
         f"the earlier logs have {len(found)} epochs; the search starts from the {len(kept)} of "
-        f"{len(chosen)} of their {len(ranked)} runs, spread evenly from the best to the worst, for more would make every "
-        "proposal slow.",
+        f"{len(chosen)} of their {len(ranked)} runs, spread evenly from the best to the worst; more "
+        "would make every proposal slow.",
         stacklevel=2,
     )
     return kept
