@@ -87,6 +87,18 @@ def test_a_file_is_read_without_writing_to_it(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_not_even_what_optuna_itself_would_repair_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    optuna.create_study(direction="maximize", storage=f"sqlite:///{path}").optimize(objective, n_trials=1)
+    with sqlite3.connect(path) as base:
+        base.execute("delete from version_info")
+    base.close()
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="readonly database"):
+        import_log(path, "optuna", out=tmp_path / "log", columns=COLUMNS)
+    assert path.read_bytes() == before
+
+
 def test_of_several_studies_one_is_named(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     for name in ("a", "b"):
