@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from fms_hub.corpus.schema import CandidateRow
 from training.benchmarks.cached.pool import CachedRun, Pool
-from training.corpus.schema import CandidateRow
 from training.corpus.splits import Fold, Run, Splits
 from training.corpus.tasks import dataset
 

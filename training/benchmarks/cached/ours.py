@@ -96,19 +96,24 @@ class State:
 
     def fitted(self, base: Surrogate) -> Surrogate:
         """The base surrogate with its kernel fitted to what was seen."""
-        inputs, scores = self._known()
+        inputs, scores = self.known()
         rows = np.linspace(0, len(scores) - 1, min(len(scores), FIT_ROWS)).astype(np.int64)
         return base.fit(inputs.rows(rows), scores[rows]) if len(rows) > 1 else base
 
     def believe(self, surrogate: Surrogate, runs: NDArray[np.int64], epochs: NDArray[np.int64]) -> Posterior:
         """The scores of runs after the given epochs, given all that was seen."""
-        inputs, scores = self._known()
+        inputs, scores = self.known()
         conditioned = surrogate.condition(inputs, scores) if len(scores) else surrogate
-        return self._problem.scores(conditioned.posterior(self._encode(self._queries(runs, epochs))))
+        return self._problem.scores(conditioned.posterior(self.asked(runs, epochs)))
 
-    def _known(self) -> tuple[Inputs, Vector]:
+    def known(self) -> tuple[Inputs, Vector]:
+        """The questions that were answered, and their scores above chance (rows,)."""
         known = answered(self._problem, self._environment.history, self._sketches())
         return self._encode(known.queries), known.scores
+
+    def asked(self, runs: NDArray[np.int64], epochs: NDArray[np.int64]) -> Inputs:
+        """The questions how runs stand after the given epochs, seen from where the search is with them."""
+        return self._encode(self._queries(runs, epochs))
 
     def _queries(self, runs: NDArray[np.int64], epochs: NDArray[np.int64]) -> list[Query]:
         curves: dict[int, tuple[Observation, ...]] = {}

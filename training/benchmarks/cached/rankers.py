@@ -1,0 +1,184 @@
+"""Methods that search and then say how every run of the pool will end, for the table of rank correlations.
+
+n = runs of the pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.ensemble import ExtraTreesRegressor
+
+from fms_hub.finetune.seeding import seeded
+from fms_hub.surrogate.inputs import Inputs
+from fms_hub.surrogate.surrogate import Surrogate
+from training.benchmarks.cached import dyhpo, halving
+from training.benchmarks.cached.environment import BudgetSpent, Environment
+from training.benchmarks.cached.ours import Ours, State
+
+Vector = NDArray[np.float64]
+TREES = 100
+_ABSENT = -5.0
+"""What trees are shown where a group of inputs is absent."""
+
+
+class Ranker(Protocol):
+    """Spends the budget and predicts the final scores of all runs, (n,); higher is better."""
+
+    def __call__(self, environment: Environment, rng: np.random.Generator) -> Vector:
+        """Search, then predict."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        name: as on the command line.
+        note: what the table says of it.
+        make: builds the ranker, given a surrogate that was meta-trained without the judged tasks, or None.
+        taught: whether it needs that surrogate.
+        seconds: about how long a search over 100 epochs takes on one busy core.
+    """
+
+    name: str
+    note: str
+    make: Callable[[Surrogate | None], Ranker]
+    taught: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class OwnSearch:
+    """Ours: predicts with what searched."""
+
+    ours: Ours
+
+    def __call__(self, environment: Environment, rng: np.random.Generator) -> Vector:
+        """Search by the acquisition, then the posterior mean at every horizon."""
+        with suppress(BudgetSpent):
+            self.ours(environment, rng)
+        return self.ours.finals(environment).mean
+
+
+@dataclass(frozen=True)
+class ByDyHPO:
+    """DyHPO; after the search its kernel is fitted once more from new parameters.
+
+    Attributes:
+        steps: of all fits.
+        curve: whether it is shown learning curves, in the last fit.
+    """
+
+    steps: dyhpo.Steps
+    curve: bool = True
+
+    def __call__(self, environment: Environment, rng: np.random.Generator) -> Vector:
+        """Search by DyHPO, then the posterior mean at every horizon."""
+        with suppress(BudgetSpent):
+            dyhpo.DyHPO(self.steps)(environment, rng)
+        encoded = dyhpo.configurations(environment)
+        rows = dyhpo.Rows.of(environment, encoded)
+        horizons = np.array([c.horizon for c in environment.configurations], dtype=np.int64)
+        x, curves = dyhpo.inputs(environment, encoded, np.arange(len(encoded)), horizons)
+        known = rows.curves if self.curve else torch.zeros_like(rows.curves)
+        asked = curves if self.curve else torch.zeros_like(curves)
+        with seeded(int(rng.integers(2**31))):
+            model = dyhpo.DeepKernel(encoded.shape[1]).double()
+            shown = dyhpo.Rows(rows.x, known, rows.y, rows.centre, rows.spread)
+            dyhpo.fit(model, shown, self.steps.first, self.steps.rate)
+        return model.posterior((rows.x, known, rows.y), x, asked).mean
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Random runs one epoch at a time, then extra trees on the surrogate's own inputs.
+
+    Attributes:
+        without: groups of inputs that are left out.
+    """
+
+    without: frozenset[str] = frozenset()
+
+    def __call__(self, environment: Environment, rng: np.random.Generator) -> Vector:
+        """Fit to the questions that the search answered, predict the horizon."""
+        with suppress(BudgetSpent):
+            _randomly(environment, rng)
+        state = State(environment, self.without)
+        inputs, scores = state.known()
+        model = ExtraTreesRegressor(
+            TREES, max_features=1 / 3, min_samples_leaf=2, random_state=int(rng.integers(2**31))
+        )
+        asked = state.asked(np.arange(state.runs), state.horizons)
+        found: Vector = model.fit(_columns(inputs), scores).predict(_columns(asked))
+        return found
+
+
+def _at_random(environment: Environment, rng: np.random.Generator) -> Vector:
+    return rng.uniform(size=len(environment.configurations))
+
+
+def _randomly(environment: Environment, rng: np.random.Generator) -> None:
+    """Half of the epochs go to new runs, half to runs under way."""
+    order = list(halving.shuffled(environment, rng))
+    going: list[int] = []
+    while order or going:
+        if order and (not going or rng.random() < 0.5):
+            going.append(order.pop())
+            index = going[-1]
+        else:
+            index = int(rng.choice(going))
+        if environment.advance(index).done:
+            going.remove(index)
+
+
+def _columns(inputs: Inputs) -> Vector:
+    blocks = [
+        inputs.hyperparameters,
+        inputs.fidelity,
+        inputs.curve,
+        inputs.weights,
+        inputs.candidate[:, None].astype(np.float64),
+    ]
+    return np.nan_to_num(np.hstack(blocks), nan=_ABSENT)
+
+
+def _taught(without: frozenset[str] = frozenset()) -> Callable[[Surrogate | None], Ranker]:
+    def make(surrogate: Surrogate | None) -> Ranker:
+        assert surrogate is not None
+        return OwnSearch(Ours(surrogate, without=without))
+
+    return make
+
+
+def _scratch(without: frozenset[str] = frozenset()) -> Callable[[Surrogate | None], Ranker]:
+    return lambda _: OwnSearch(Ours(Surrogate(), without=without))
+
+
+_CURVE, _WEIGHTS = frozenset({"curve"}), frozenset({"weights"})
+_ALL = (
+    Row("fms", "ours, meta-trained", _taught(), True, 20),
+    Row("fms-no-curve", "without the curve", _taught(_CURVE), True, 20),
+    Row("fms-no-weights", "without weights", _taught(_WEIGHTS), True, 20),
+    Row("scratch", "additive kernels, weights, this search alone", _scratch(), False, 30),
+    Row("scratch-no-curve", "the same without the curve", _scratch(_CURVE), False, 30),
+    Row("gp", "additive kernels without weights, this search alone", _scratch(_WEIGHTS), False, 30),
+    Row("trees", "extra trees on the same inputs, random search", lambda _: Trees(), False, 1),
+    Row("trees-no-weights", "without weights", lambda _: Trees(_WEIGHTS), False, 1),
+    Row("dyhpo", "DyHPO, 10 x 1,000 Adam steps, then 50", lambda _: ByDyHPO(dyhpo.Steps()), False, 60),
+    Row(
+        "dyhpo-no-curve",
+        "the same, last fit without the curve",
+        lambda _: ByDyHPO(dyhpo.Steps(), curve=False),
+        False,
+        60,
+    ),
+    Row("random", "at random", lambda _: _at_random, False, 0.01),
+)
+ROWS: Mapping[str, Row] = {row.name: row for row in _ALL}
