@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 from fms_hub.errors import FMSHubError
 from fms_hub.records import Budget
+from training.benchmarks.cached.folds import belonging
 from training.benchmarks.cached.pool import Pool, pools
 from training.corpus.splits import Splits, read_splits
 from training.meta.fitting import INNER, Fitted, fit
-from training.meta.folds import held_out, part
 from training.meta.train import Settings
 
 ALL = "all"
@@ -39,18 +39,25 @@ class Job:
     pools: tuple[Pool, ...]
 
 
-def jobs(found: Sequence[Pool], splits: Splits, *, leave_out: bool) -> Iterator[Job]:
-    """One for everything, or one for each fold."""
+def jobs(found: Mapping[str, Pool], splits: Splits, *, leave_out: bool) -> Iterator[Job]:
+    """One for everything, or one for each fold that has a task to be judged on."""
     if not leave_out:
-        yield Job(ALL, tuple(found))
+        yield Job(ALL, tuple(found.values()))
         return
-    for fold in held_out(found, splits):
-        yield Job(file_name(fold.groups), part(found, splits, fold).train)
+    for fold in splits.folds():
+        if belonging(found, splits, fold, "test"):
+            yield Job(file_name(fold.groups), tuple(belonging(found, splits, fold, "train").values()))
 
 
 def file_name(groups: frozenset[str]) -> str:
     """Of the surrogate that never saw these groups, without ending."""
     return "without-" + "-".join(sorted(groups)).replace(" ", "_")
+
+
+def surrogate_of(folder: Path | None, groups: frozenset[str]) -> Path | None:
+    """The file of the surrogate that never saw these groups; None if there is none."""
+    path = None if folder is None else folder / f"{file_name(groups)}.safetensors"
+    return path if path is not None and path.exists() else None
 
 
 def main() -> None:
@@ -73,7 +80,7 @@ def main() -> None:
 def _run(arguments: argparse.Namespace) -> None:
     deadline = time.monotonic() + (Budget.parse(arguments.time_limit).seconds or 0.0)
     settings = Settings(steps=arguments.steps, seed=arguments.seed)
-    found = list(pools(arguments.hub).values())
+    found = pools(arguments.hub)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for job in jobs(found, read_splits(), leave_out=arguments.held_out):
         path = arguments.out / f"{job.name}.safetensors"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +18,9 @@ from training.benchmarks.cached.pool import Pool
 from training.corpus.splits import read_splits
 from training.meta.episodes import episode, final_rows, seen_rows, spend
 from training.meta.fitting import Fitted, fit
-from training.meta.folds import held_out, part
 from training.meta.table import NONE, Table, table_of
 from training.meta.train import Settings, meta_train, without
+from training.meta_train import jobs, surrogate_of
 
 
 @pytest.fixture(scope="module")
@@ -158,19 +159,29 @@ def test_tasks_of_one_group_are_not_enough(pools: Sequence[Pool]) -> None:
         fit("x", [pools[0], other], read_splits(), Settings(steps=1))
 
 
-def test_a_fold_leaves_out_tasks_and_candidates_that_saw_them(pools: Sequence[Pool]) -> None:
-    splits = read_splits()
-    folds = list(held_out(pools, splits))
-    assert [sorted(fold.groups) for fold in folds] == [
-        ["characters"],
-        ["flowers"],
-        ["traffic signs"],
-        ["faces"],
-    ]
-    sides = part(pools, splits, folds[0])
-    assert [one.task.name for one in sides.train] == ["flowers5", "smiles", "gtsrb"]
-    assert {run.candidate for one in sides.train for run in one.runs} == {CANDIDATES[0]}
-    assert [one.task.name for one in sides.test] == ["usps"]
-    sides = part(pools, splits, folds[1])
-    assert {run.candidate for one in sides.train for run in one.runs} == set(CANDIDATES)
-    assert final_rows(table_of(sides.test[0]), np.zeros(40, dtype=np.int64)).min() >= 0
+def test_each_job_leaves_out_a_group_and_candidates_that_saw_it(pools: Sequence[Pool]) -> None:
+    found = {one.task.name: one for one in pools}
+    made = list(jobs(found, read_splits(), leave_out=True))
+    assert [job.name for job in made] == [
+        "without-characters", "without-flowers", "without-traffic_signs", "without-faces",
+    ]  # fmt: skip
+    assert [one.task.name for one in made[0].pools] == ["flowers5", "smiles", "gtsrb"]
+    assert {run.candidate for one in made[0].pools for run in one.runs} == {CANDIDATES[0]}
+    assert {run.candidate for one in made[1].pools for run in one.runs} == set(CANDIDATES)
+    (everything,) = jobs(found, read_splits(), leave_out=False)
+    assert (everything.name, len(everything.pools)) == ("all", 4)
+
+
+def test_the_question_how_runs_end_is_there_for_every_finished_run(table: Table) -> None:
+    reached = np.minimum(np.arange(40) % 7, table.epochs)
+    rows = final_rows(table, reached)
+    assert len(rows) == len(table.finished)
+    assert table.scores[rows].tolist() == [table.scores[table.row[run, 0, 6]] for run in table.finished]
+
+
+def test_a_stopped_command_goes_on_where_it_stopped(tmp_path: Path, pools: Sequence[Pool]) -> None:
+    assert surrogate_of(tmp_path, frozenset({"traffic signs"})) is None
+    there = tmp_path / "without-traffic_signs.safetensors"
+    there.write_bytes(b"kept")
+    assert surrogate_of(tmp_path, frozenset({"traffic signs"})) == there
+    assert surrogate_of(None, frozenset({"traffic signs"})) is None

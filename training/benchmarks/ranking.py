@@ -39,7 +39,7 @@ from training.benchmarks.cached.start import start_sketches
 from training.benchmarks.cached.statistics import Repeated, clustered, kendall, noise_ceiling
 from training.corpus.small_net import CANDIDATE as SMALL_CNN
 from training.corpus.splits import read_splits
-from training.meta_train import file_name
+from training.meta_train import surrogate_of
 from training.worth.scores import Interval
 
 OURS, PEER, RIVALS = "fms", "dyhpo", ("trees", "scratch", "gp")
@@ -108,9 +108,8 @@ def _tasks(settings: argparse.Namespace) -> list[Judged]:
         read = pools(settings.hub, start_sketches(names))
     found = []
     for fold in folds(read, read_splits(), settings.split):
-        path = settings.surrogates and settings.surrogates / f"{file_name(fold.groups)}.safetensors"
-        there = path if path is not None and path.exists() else None
-        found += [Judged(task, pool, there) for task, pool in fold.judged.items()]
+        surrogate = surrogate_of(settings.surrogates, fold.groups)
+        found += [Judged(task, pool, surrogate) for task, pool in fold.judged.items()]
     return found[:QUICK_TASKS] if settings.quick else found
 
 

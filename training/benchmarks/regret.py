@@ -1,7 +1,8 @@
 """How fast methods find the best run of a pool: normalised regret against epochs and against seconds.
 
     python -m training.benchmarks.regret --hub DIR [--methods random,dyhpo] [--seeds 10] [--budget 200]
-        [--split meta-validation|meta-test] [--seconds FILE] [--logme FILE] [--out DIR] [--json] [--quick]
+        [--split meta-validation|meta-test] [--surrogates DIR] [--seconds FILE] [--logme FILE] [--out DIR]
+        [--json] [--quick]
 
 On a task all methods choose from one finite pool of cached runs (`training.benchmarks.cached`); a continuous
 proposal snaps to the nearest untried row, which the table says with "snaps". Intervals are 95 %, clustered
@@ -12,9 +13,9 @@ Expected hours are printed first. Every search is stored under ``--out`` and not
 what was learned from, or the budget is another. ``--split meta-test`` writes date, command and result into
 ``training/LOG.md``.
 
-FILE of ``--seconds`` is written by `training.benchmarks.cached.step_time`; without it seconds are left out.
-FILE of ``--logme`` is JSON, ``{task: {candidate: score}}``. The linear probes of ``probe-first`` are those
-of the corpus.
+DIR of ``--surrogates`` is what `training.meta_train --held-out` wrote, for ``fms``. FILE of ``--seconds`` is
+written by `training.benchmarks.cached.step_time`; without it seconds are left out. FILE of ``--logme`` is
+JSON, ``{task: {candidate: score}}``. The linear probes of ``probe-first`` are those of the corpus.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from training.benchmarks.cached.regrets import Table, targets
 from training.benchmarks.cached.report import LOG, Report, append_log
 from training.benchmarks.cached.searches import Contest, Job, contest, expected_seconds
 from training.corpus.splits import read_splits
+from training.meta_train import surrogate_of
 
 QUICK_TASKS, QUICK_SEEDS, QUICK_BUDGET = 2, 2, 30
 
@@ -63,6 +65,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--budget", type=int, default=BUDGET, help="epochs of a search")
     parser.add_argument("--split", choices=("meta-validation", "meta-test"), default="meta-validation")
+    parser.add_argument("--surrogates", type=Path, help="folder that training.meta_train --held-out wrote")
     parser.add_argument("--seconds", type=Path, help="table of step times")
     parser.add_argument("--logme", type=Path, help="JSON of LogME scores by task and candidate")
     parser.add_argument("--out", type=Path, default=Path("runs/regret"))
@@ -84,7 +87,13 @@ def _contest(settings: argparse.Namespace) -> Contest:
     read = pools(settings.hub)
     probes = _probes(settings)
     jobs = [
-        Job(task, pool, judged.training, {name: t[task] for name, t in probes.items() if task in t})
+        Job(
+            task,
+            pool,
+            judged.training,
+            {name: t[task] for name, t in probes.items() if task in t},
+            surrogate_of(settings.surrogates, judged.groups),
+        )
         for judged in folds(read, read_splits(), settings.split)
         for task, pool in judged.judged.items()
     ]

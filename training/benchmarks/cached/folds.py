@@ -54,15 +54,16 @@ def folds(pools: Mapping[str, Pool], splits: Splits, split: Split) -> Iterator[J
     for fold in splits.folds():
         if bool(fold.groups & DEVELOPMENT) != (split == "meta-validation"):
             continue
-        judged = _part(pools, splits, fold, "test")
+        judged = belonging(pools, splits, fold, "test")
         if judged:
             found += 1
-            yield Judged(fold.groups, judged, _part(pools, splits, fold, "train"))
+            yield Judged(fold.groups, judged, belonging(pools, splits, fold, "train"))
     if not found:
         raise UsageError(f"none of the tasks {', '.join(sorted(pools))} is in the split {split}.")
 
 
-def _part(pools: Mapping[str, Pool], splits: Splits, fold: Fold, part: Part) -> dict[str, Pool]:
+def belonging(pools: Mapping[str, Pool], splits: Splits, fold: Fold, part: Part) -> dict[str, Pool]:
+    """Of every task the runs that stand on one side of a fold; tasks without any are left out."""
     found = {}
     for name, pool in pools.items():
         chosen = [i for i in range(len(pool.runs)) if splits.part(fold, _run(pool, i)) == part]

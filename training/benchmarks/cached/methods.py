@@ -18,9 +18,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from fms_hub.records import Observation
+from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached import halving, portfolio
 from training.benchmarks.cached.dyhpo import DyHPO, Steps
 from training.benchmarks.cached.environment import BudgetSpent, Environment
+from training.benchmarks.cached.ours import Ours
 from training.benchmarks.cached.pool import Pool
 from training.benchmarks.cached.snapping import Exhausted
 
@@ -40,11 +42,13 @@ class Setting:
         training: pools to learn from, by task; none of the judged group.
         probes: scores of candidates on the judged task before training, higher is better, by the probe's name
             (``"logme"``, ``"linear probe"``) and the candidate's; their cost is not charged.
+        surrogate: that was meta-trained without the judged group, if there is one.
         quick: whether a rough and fast form is wanted, for trying out.
     """
 
     training: Mapping[str, Pool] = field(default_factory=dict)
     probes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    surrogate: Surrogate | None = None
     quick: bool = False
 
 
@@ -128,6 +132,12 @@ def _dyhpo(setting: Setting) -> Search:
     return DyHPO(Steps(first=20, later=10) if setting.quick else Steps())
 
 
+def _fms(setting: Setting) -> Search:
+    if setting.surrogate is None:
+        raise Unavailable("there is no surrogate that was meta-trained without this task")
+    return Ours(setting.surrogate)
+
+
 def _peer(module: str, name: str, *arguments: Any) -> Callable[[Setting], Search]:
     """A search of another library, which is imported when it is made."""
 
@@ -151,6 +161,8 @@ def _syne_tune(kind: str) -> Callable[[Setting], Search]:
 
 
 _ALL = (
+    Method("fms", "ours, meta-trained, EI at the horizon", _fms, 60),
+    Method("fms-scratch", "ours, from this search alone", lambda _: Ours(Surrogate()), 60),
     Method("random", "random runs to their ends", lambda _: _random, 0.1),
     Method("random-halving", "random, successive halving, eta 3", lambda _: _random_halving, 0.1),
     Method("random-hyperband", "random, Hyperband, eta 3", lambda _: _random_hyperband, 0.1),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fms_hub.corpus.wholefile import write_whole
 from fms_hub.finetune.seeding import derived_seed
+from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached.costs import StepTimes, epoch_seconds
 from training.benchmarks.cached.environment import BUDGET, Environment
 from training.benchmarks.cached.methods import Method, Search, Setting, Unavailable, run
@@ -33,12 +34,14 @@ class Job:
         pool: to search in.
         training: pools to learn from.
         probes: see `training.benchmarks.cached.methods.Setting`.
+        surrogate: file of the one that was meta-trained without the task's group, if there is one.
     """
 
     task: str
     pool: Pool
     training: Mapping[str, Pool]
     probes: Mapping[str, Mapping[str, float]]
+    surrogate: Path | None = None
 
 
 Results = Mapping[tuple[str, str, int], Curves]
@@ -107,7 +110,15 @@ class Contest:
         """Changes with everything that a stored result depends on, but the code."""
         learned = {task: [run.id for run in pool.runs] for task, pool in job.training.items()}
         times = None if self.times is None else dict(self.times.seconds)
-        parts = [[run.id for run in job.pool.runs], learned, job.probes, self.budget, times, self.quick]
+        parts = [
+            [run.id for run in job.pool.runs],
+            learned,
+            job.probes,
+            self.budget,
+            times,
+            self.quick,
+            _digest(job),
+        ]
         return hashlib.sha256(json.dumps([method.note, *parts], sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -145,7 +156,12 @@ def expected_seconds(of: Contest) -> float:
 
 
 def _setting(job: Job, *, quick: bool) -> Setting:
-    return Setting(job.training, job.probes, quick)
+    surrogate = None if job.surrogate is None else Surrogate.load(job.surrogate)
+    return Setting(job.training, job.probes, surrogate, quick)
+
+
+def _digest(job: Job) -> str | None:
+    return None if job.surrogate is None else hashlib.sha256(job.surrogate.read_bytes()).hexdigest()
 
 
 def read(path: Path, key: str) -> Curves | None:
