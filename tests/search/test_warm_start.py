@@ -12,7 +12,8 @@ from fms_hub import Proposal, Selector
 from fms_hub.errors import CandidateError, OutputError, ResumeError, UsageError
 from fms_hub.hub.logbook import Logbook, read_history
 from fms_hub.records import Observation
-from fms_hub.search.scheduler import propose
+from fms_hub.search.encoding import Query, encode
+from fms_hub.search.scheduler import Situation, _conditioned, _pool
 from fms_hub.search.space import Space, default_space
 from fms_hub.search.warm_start import MOST_EPOCHS, read_earlier
 from fms_hub.surrogate.surrogate import Surrogate
@@ -72,22 +73,20 @@ def test_earlier_runs_cost_nothing_and_are_neither_continued_nor_counted(tmp_pat
 
 
 def test_candidates_that_nobody_has_looked_at_are_looked_at_first(tmp_path: Path) -> None:
-    warm = selector(warm_start=logged(tmp_path, RUNS[:3]), budget="8 epochs")
-    proposal = warm.ask()
-    assert proposal is not None
-    assert proposal.candidate == "narrow"
-    assert proposal.hyperparameters == Space(SPACE).default()
+    warm = first(warm_start=logged(tmp_path, RUNS[3:]), budget="8 epochs")
+    assert (warm.candidate, warm.hyperparameters) == ("wide", Space(SPACE).default())
 
 
-def test_the_surrogate_is_conditioned_on_earlier_runs_as_on_its_own(tmp_path: Path) -> None:
+def test_the_surrogate_learns_from_earlier_runs_as_from_its_own(tmp_path: Path) -> None:
     warm = selector(warm_start=logged(tmp_path, RUNS))
     given = warm._situation(100.0)
     own = replace(given, history=given.earlier, earlier=())
-    believed = [s.observed for s in (given, own)]
-    assert believed[0] == believed[1]
     assert {o.run for o in given.earlier} == {-1, -2, -3, -4, -5}
-    assert propose(given, Surrogate()) is not None
-    assert given.history == ()
+    assert (given.history, given.observed) == ((), own.history)
+    asked = encode(given.problem, [Query("wide", {"learning_rate": 0.5}, 4, 4, (), None)])
+    known = [_conditioned(s, Surrogate()).posterior(asked) for s in (given, own)]
+    assert known[0].mean == known[1].mean
+    assert warm._surrogate(given) is not warm._base
 
 
 def test_the_best_earlier_configuration_may_be_trained_again(tmp_path: Path) -> None:
@@ -95,17 +94,16 @@ def test_the_best_earlier_configuration_may_be_trained_again(tmp_path: Path) -> 
     best = {"learning_rate": 0.31234567}
     runs = [*RUNS, ("wide", best["learning_rate"], [0.8, 0.97, 0.98, 0.99])]
     given = selector(warm_start=logged(tmp_path, runs))._situation(100.0)
-    from fms_hub.search.proposals import new_configurations
 
-    pool = [(c.candidate, dict(c.hyperparameters)) for c in new_configurations(given.problem, (), 0)]
-    warm = [
-        (c.candidate, dict(c.hyperparameters))
-        for c in new_configurations(given.problem, (), 0, given.earlier)
-    ]
-    assert ("wide", best) not in pool
+    def pool(where: Situation) -> list[tuple[str, dict[str, object]]]:
+        proposals = _pool(where, set(), np.random.default_rng(0))
+        return [(p.candidate, dict(p.hyperparameters)) for p in proposals]
+
+    cold, warm = pool(replace(given, earlier=())), pool(given)
+    assert ("wide", best) not in cold
     assert ("wide", best) in warm
     assert ("narrow", best) in warm
-    assert warm[: len(pool)] == pool
+    assert warm[: len(cold)] == cold
 
 
 def test_a_warm_search_goes_on_exactly_as_if_never_stopped(tmp_path: Path) -> None:
