@@ -14,21 +14,15 @@ from fms_hub.errors import UsageError
 from fms_hub.search.recommend import Recommendation
 from fms_hub.surrogate.learned import Range
 from fms_hub.surrogate.surrogate import Surrogate
-from tests.taught import pool
-from training.corpus.splits import read_splits
-from training.meta.fitting import fit
-from training.meta.train import Settings
+from tests import taught
 
 CANDIDATES = ["bundled/test_resnet.mnist", "scratch:test_vit", "scratch:test_efficientnet"]
 
 
 @pytest.fixture(scope="module")
 def surrogate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Taught on runs whose scores rise with the learning rate."""
-    pools = [pool(name, seed, runs=16) for seed, name in enumerate(("usps", "flowers5"))]
-    made = fit("taught", pools, read_splits(), Settings(steps=100, width=16)).surrogate
     path = tmp_path_factory.mktemp("surrogate") / "taught.safetensors"
-    made.save(path)
+    taught.surrogate().save(path)
     return path
 
 
@@ -59,18 +53,18 @@ def test_the_answer_repeats_and_top_cuts_it(surrogate: Path, found: Recommendati
 
 
 def test_architectures_beyond_those_seen_are_marked_and_less_sure(surrogate: Path) -> None:
-    taught = Surrogate.load(surrogate)
-    assert taught.learned is not None
-    columns = taught.learned.range.columns
+    loaded = Surrogate.load(surrogate)
+    assert loaded.learned is not None
+    columns = loaded.learned.range.columns
     # Surer than it has reason to be, so that no interval reaches the ends of the score.
     sure = {
         name: value - 6.0 if name.split(".")[-1].startswith(("log_scale", "log_linear")) else value
-        for name, value in taught.learned.parameters.items()
+        for name, value in loaded.learned.parameters.items()
     }
     advice = []
     for end in (1000.0, 0.0):
         seen = Range(columns, np.full(len(columns), -101.0), np.full(len(columns), end))
-        model = Surrogate("moved", replace(taught.learned, range=seen, parameters=sure))
+        model = Surrogate("moved", replace(loaded.learned, range=seen, parameters=sure))
         found = fms_hub.recommend("digits", CANDIDATES[:1], surrogate=model, image_size=32, progress=False)
         advice.append(found.best)
     assert advice[0].outside == 0.0

@@ -14,6 +14,7 @@ from fms_hub.corpus.shards import write_shard
 from fms_hub.corpus.tables import add_rows
 from fms_hub.records import Value
 from fms_hub.search.space import Space
+from fms_hub.weights.pooling import POOLED
 from training.benchmarks.cached.pool import CachedRun, Pool
 from training.corpus.small_net import sample
 
@@ -84,7 +85,7 @@ def make_pool() -> MakePool:
                     "diverged" if failed else None,
                 )
             )
-            sketches |= {(key, epoch): rng.normal(size=4) for epoch in (0, 1, 4, HORIZON)}
+            sketches |= {(key, epoch): rng.normal(size=len(POOLED)) for epoch in (0, 1, 4, HORIZON)}
         return Pool(hub, task_row(task, hub), rows, tuple(runs), {}, sketches)
 
     return make

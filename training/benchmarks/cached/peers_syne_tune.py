@@ -13,14 +13,14 @@ from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
-from syne_tune.backend.trial_status import Trial  # type: ignore[import-untyped]
-from syne_tune.config_space import choice, uniform  # type: ignore[import-untyped]
-from syne_tune.optimizer.baselines import ASHA, BOHB, CQR  # type: ignore[import-untyped]
-from syne_tune.optimizer.scheduler import SchedulerDecision, TrialScheduler  # type: ignore[import-untyped]
-from syne_tune.optimizer.schedulers.asha import (  # type: ignore[import-untyped]
+from syne_tune.backend.trial_status import Trial
+from syne_tune.config_space import choice, uniform
+from syne_tune.optimizer.baselines import ASHA, BOHB, CQR
+from syne_tune.optimizer.scheduler import SchedulerDecision, TrialScheduler
+from syne_tune.optimizer.schedulers.asha import (
     AsynchronousSuccessiveHalving,
 )
-from syne_tune.optimizer.schedulers.searchers import (  # type: ignore[import-untyped]
+from syne_tune.optimizer.schedulers.searchers import (
     last_value_multi_fidelity_searcher as last_value,
 )
 
