@@ -31,6 +31,8 @@ _RAW_NOISE = "likelihood.noise_covar.raw_noise"
 _NOISE, _NOISE_CENTRE = 0.01, -5.0
 _ABSURD = 1e6
 """Loss of parameters whose covariance has no Cholesky factor, nats a row; finite, for the line search."""
+_BLOCK = 64
+"""Rows of a covariance that are filled at a time."""
 _TRIES = 5
 """Of a Cholesky factor; jitter grows from 1e-8 tenfold each time."""
 
@@ -119,18 +121,41 @@ def predict(process: Process, x: Tensor, y: Tensor, queries: Tensor) -> Marginal
         return Marginals(constant.expand(len(queries)), prior + noise)
     root = factor(process, x)
     weights = torch.cholesky_solve((y - constant).unsqueeze(-1), root)
-    cross = kernel(queries, x).to_dense()
+    cross = covariance(kernel, queries, x)
     explained = torch.linalg.solve_triangular(root, cross.mT, upper=False).square().sum(dim=0)
     return Marginals(constant + (cross @ weights).squeeze(-1), (prior - explained).clamp_min(0.0) + noise)
 
 
+def covariance(kernel: GroupKernel, a: Tensor, b: Tensor) -> Tensor:
+    """Covariance (n, m) of rows a (n, D) and b (m, D); without gradients in blocks that fit the cache."""
+    if torch.is_grad_enabled() or len(a) <= _BLOCK:
+        dense: Tensor = kernel(a, b).to_dense()
+        return dense
+    filled = torch.empty(len(a), len(b), dtype=a.dtype)
+    for start in range(0, len(a), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        filled[rows] = kernel(a[rows], b).to_dense()
+    return filled
+
+
 def factor(process: Process, x: Tensor) -> Tensor:
     """Cholesky factor of the covariance of noisy observations at x, (n, n)."""
-    observed = process.covar_module(x).to_dense()
+    observed = (
+        _lower(process.covar_module, x) if not torch.is_grad_enabled() else process.covar_module(x).to_dense()
+    )
     noise = process.likelihood.noise * torch.eye(len(x), dtype=x.dtype)
     with _patient():
         root: Tensor = psd_safe_cholesky(observed + noise)
     return root
+
+
+def _lower(kernel: GroupKernel, x: Tensor) -> Tensor:
+    """The covariance's lower triangle, all that a Cholesky factor takes, with something above it."""
+    filled = torch.zeros(len(x), len(x), dtype=x.dtype)
+    for start in range(0, len(x), _BLOCK):
+        stop = start + _BLOCK
+        filled[start:stop, :stop] = kernel(x[start:stop], x[:stop]).to_dense()
+    return filled
 
 
 def maximise_posterior(process: Process, steps: int) -> None:
