@@ -9,7 +9,8 @@ FMSHubError
 │   ├── ResumeError              an output folder that belongs to another search
 │   └── OutputError              an output folder that cannot be written
 ├── CheckpointError (ValueError) one of our own files is damaged or of another format version
-├── HubError (OSError)           the Hugging Face Hub could not give what was asked
+├── HubError (OSError)           the Hugging Face Hub could not give, or take, what was asked
+│   └── Unreachable              not now: offline, or the Hub is busy or failing
 ├── SearchError                  a search ended without one trained model
 ├── StorageError (OSError)       writing failed although the search had started, a full disk for one
 └── TrainingFailure              one epoch failed (divergence, out of memory); the search goes on
@@ -55,7 +56,11 @@ class CheckpointError(FMSHubError, ValueError):
 
 
 class HubError(FMSHubError, OSError):
-    """The Hugging Face Hub could not give what was asked."""
+    """The Hugging Face Hub could not give, or take, what was asked."""
+
+
+class Unreachable(HubError):
+    """The Hub cannot be reached now, or is busy: the same call may succeed later."""
 
 
 class SearchError(FMSHubError):

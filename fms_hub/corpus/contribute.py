@@ -20,7 +20,7 @@ from fms_hub.corpus.gather import Given
 from fms_hub.corpus.outbox import Parcel
 from fms_hub.corpus.redaction import Redactor, bundled_names
 from fms_hub.corpus.salt import machine_salt
-from fms_hub.errors import CheckpointError, HubError, UsageError
+from fms_hub.errors import CheckpointError, HubError, Unreachable, UsageError
 from fms_hub.hub.about import About, read_about
 from fms_hub.hub.logbook import read_identity
 
@@ -185,7 +185,6 @@ def _flushed(parcel: Parcel) -> Iterator[Sent]:
 
 def _send(parcel: Parcel, repo: str) -> tuple[str | None, str | None]:
     """Send now, or leave it waiting where the Hub cannot be reached: its address, or why it has none."""
-    from fms_hub.hub.refusals import Unreachable
 
     parcel.wait_for(repo)
     try:

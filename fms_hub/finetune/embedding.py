@@ -83,7 +83,7 @@ def _scatter(centred: Matrix, labels: NDArray[np.int64]) -> Mapping[str, float]:
     free = len(centred) - len(counts)
     by_chance = inside / free * (len(centred) - 1) if free else total
     return {
-        "response_spread": total / len(centred),
+        "response_spread": min(1.0, total / len(centred)),  # rounding may go beyond
         "class_share": min(1.0, max(0.0, 1 - by_chance / total)) if total > _TINY**2 else 0.0,
         "within_rank": _log_rank(within),
         "between_rank": _log_rank(means[numbered]),

@@ -23,9 +23,9 @@ from huggingface_hub.errors import (
 # The base of all transport errors: httpx's in huggingface_hub 1.x, httpx2's in 2.x; we depend on neither.
 from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[attr-defined]
 
-from fms_hub.errors import HubError
+from fms_hub.errors import HubError, Unreachable
 
-__all__ = ["TransportError", "Unreachable", "hub_errors", "retried"]
+__all__ = ["TransportError", "hub_errors", "retried"]
 
 Kind = Literal["model", "dataset"]
 T = TypeVar("T")
@@ -35,10 +35,6 @@ FIRST_WAIT = 1.0
 """Seconds before the second try, about; each further wait is twice as long."""
 LONGEST_WAIT: Final = 60.0
 _TOO_MANY: Final = 429
-
-
-class Unreachable(HubError):
-    """The Hub cannot be reached now, or is busy: the same call may succeed later."""
 
 
 def retried(call: Callable[[], T]) -> T:
