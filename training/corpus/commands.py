@@ -19,7 +19,6 @@ from training.corpus.collect import Kept, collect
 from training.corpus.describe import describe, write_picture
 from training.corpus.digits import write_digits
 from training.corpus.holdings import DATA
-from training.corpus.probe import probe_all
 from training.corpus.targets import TINY
 from training.corpus.verify import verify
 
@@ -94,6 +93,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _probe(arguments: argparse.Namespace) -> int:
+    from training.corpus.probe import probe_all  # needs huggingface_hub, which sweeps do without
+
     done = probe_all(arguments.folder, arguments.data, Budget.parse(arguments.time_limit).seconds or 0.0)
     print(f"{done} candidates probed into {arguments.folder}")
     return 0
