@@ -17,8 +17,9 @@ $(VENV)/installed: pyproject.toml
 demo: install
 	$(BIN)/fms-hub demo
 
+# A process a core, each with one thread; a file's tests share one, as they share what they prepare.
 test: install
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 check: install
 	$(BIN)/ruff format --check .
