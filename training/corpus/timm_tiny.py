@@ -17,9 +17,9 @@ from training.corpus.plan import PlannedRun
 from training.corpus.splits import read_splits
 from training.corpus.tasks import dataset
 
-DEEP, SHALLOW = 7, 2
+DEEP, SHALLOW = 6, 1
 """Configurations of a cell; half of the cells of a task are deep, so that there is a truth to rank."""
-HORIZONS = (12, 16)
+HORIZONS = (12, 12, 16)
 REPEAT_EVERY = 20
 """One run in this many, task by task, is run once more with the next seed: the noise."""
 BEST, BEST_SEEDS = 3, 2
@@ -65,8 +65,8 @@ def cells(tasks: Sequence[str], pretrained: Mapping[str, str | None], seed: int)
 def timm_tiny(tasks: Sequence[str], pretrained: Mapping[str, str | None], seed: int) -> list[PlannedRun]:
     """The whole sweep, in an order of which any beginning has about the same mix as all of it.
 
-    In a cell the first configuration is the default one, the others are uniform over the default space; the
-    horizons take turns. Arguments as in `cells`; the runs' seed is ``seed``, that of repeats the next.
+    In a cell the first configuration is the default one, so that every candidate is once on every task under
+    the same hyperparameters; the others are uniform over the default space; the horizons take turns. Arguments as in `cells`; the runs' seed is ``seed``, that of repeats the next.
     """
     placed = []
     for cell in cells(tasks, pretrained, seed):
