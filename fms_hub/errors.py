@@ -10,7 +10,8 @@ FMSHubError
 │   └── OutputError              an output folder that cannot be written
 ├── CheckpointError (ValueError) one of our own files is damaged or of another format version
 ├── HubError (OSError)           the Hugging Face Hub could not give, or take, what was asked
-│   └── Unreachable              not now: offline, or the Hub is busy or failing
+│   ├── Unreachable              not now: offline, or the Hub is busy or failing
+│   └── Tampered                 a file is another than the one that its sha256 was pinned of
 ├── SearchError                  a search ended without one trained model
 ├── StorageError (OSError)       writing failed although the search had started, a full disk for one
 └── TrainingFailure              one epoch failed (divergence, out of memory); the search goes on
@@ -61,6 +62,10 @@ class HubError(FMSHubError, OSError):
 
 class Unreachable(HubError):
     """The Hub cannot be reached now, or is busy: the same call may succeed later."""
+
+
+class Tampered(HubError):
+    """A file is another than the one that its sha256 was pinned of; it was not used."""
 
 
 class SearchError(FMSHubError):

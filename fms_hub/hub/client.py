@@ -1,7 +1,7 @@
 """The door to huggingface_hub for readers: model files at a pinned commit.
 
 `fms_hub.hub.pull_requests` is the one for data that people give back, `fms_hub.hub.refusals` says for both
-what an error means; nothing else imports huggingface_hub.
+what an error means; nothing else imports huggingface_hub. What may pass (timeouts, 429, 5xx) is tried again.
 
 A revision is resolved once to a commit hash; every later call names that commit, so that nothing changes
 under a search and a second run needs no network. ``HF_HUB_OFFLINE``, ``HF_ENDPOINT``, ``HF_HOME`` and the
@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -29,13 +30,61 @@ from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from fms_hub.errors import HubError
-from fms_hub.hub.refusals import TransportError, hub_errors
+from fms_hub.hub.refusals import TransportError, hub_errors, retried
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME: Final = "fms_hub"
 _VERSION: Final = version(_NAME)
 _TRIES = 3
 _PARTIAL_CONTENT = 206
+_LICENCE: Final = "license:"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the Hub says of a model repository.
+
+    Attributes:
+        commit: that the revision stands for now, 40 hexadecimal digits.
+        licence: as its card names it, or None.
+        gated: whether its authors ask for consent before they give the files.
+        sizes: bytes of its files by name, as far as the Hub tells them.
+    """
+
+    commit: str
+    licence: str | None
+    gated: bool
+    sizes: Mapping[str, int]
+
+
+def look_up(repo: str, revision: str | None = None) -> Facts:
+    """What the Hub says now; never what it said before.
+
+    Args:
+        repo: ``"organisation/name"``.
+        revision: branch, tag or commit hash; None is the default branch.
+
+    Raises:
+        HubError: the repository or revision does not exist or is closed to this user.
+        Unreachable: the Hub cannot be reached.
+    """
+    with hub_errors(repo, revision):
+        info = retried(lambda: api().model_info(repo, revision=revision, files_metadata=True))
+    if info.sha is None:
+        raise HubError(f"the Hub does not say which commit {repo} is at. Try again.")
+    licences = [tag.removeprefix(_LICENCE) for tag in info.tags or () if tag.startswith(_LICENCE)]
+    sizes = {file.rfilename: file.size for file in info.siblings or () if file.size is not None}
+    return Facts(info.sha, next(iter(licences), None), bool(info.gated), sizes)
+
+
+def tagged(tag: str) -> tuple[str, ...]:
+    """Names of all model repositories with a tag, sorted.
+
+    Raises:
+        Unreachable: the Hub cannot be reached.
+    """
+    with hub_errors(tag):
+        return tuple(sorted(info.id for info in retried(lambda: list(api().list_models(filter=tag)))))
 
 
 def resolve_revision(repo: str, revision: str | None = None) -> str:
@@ -53,7 +102,7 @@ def resolve_revision(repo: str, revision: str | None = None) -> str:
             reached and nothing was kept.
     """
     with hub_errors(repo, revision):
-        return api().resolve_revision(repo, revision=revision).resolved
+        return retried(lambda: api().resolve_revision(repo, revision=revision).resolved)
 
 
 def fetch(repo: str, commit: str, filenames: Iterable[str]) -> Path:
@@ -98,11 +147,17 @@ def find(repo: str, commit: str, filename: str) -> Path | None:
         if cached is not None:  # the cache remembers that the commit has no such file
             return None
         try:
-            path = Path(api().hf_hub_download(repo, filename, revision=commit))
+            path = Path(retried(lambda: api().hf_hub_download(repo, filename, revision=commit)))
         except RemoteEntryNotFoundError:
             return None
     verify_download(path, repo)
     return path
+
+
+def is_kept(repo: str, commit: str, filename: str) -> bool:
+    """Whether a file of a commit is on this disk, so that `find` needs no network."""
+    with hub_errors(repo, commit):
+        return isinstance(try_to_load_from_cache(repo, filename, revision=commit), str)
 
 
 def remote_size(repo: str, commit: str, filename: str) -> int | None:

@@ -36,7 +36,7 @@ def propose(repo: str, files: Mapping[str, Path], *, title: str, description: st
     """
     with hub_errors(repo, kind=_TYPE):
         client = api()
-        _require_writer(client)
+        require_writer(client)
         try:
             return retried(
                 lambda: _proposed(client, repo, title) or _open(client, repo, files, title, description)
@@ -135,7 +135,7 @@ def _copy(client: HfApi, repo: str, commit: str, name: str, target: Path) -> Non
     copy.write_bytes(path.read_bytes())
 
 
-def _require_writer(client: HfApi) -> None:
+def require_writer(client: HfApi) -> None:
     """A login that may write, found out before anything is uploaded."""
     token = retried(client.whoami).get("auth", {}).get("accessToken", {})
     if token.get("role") == "read":

@@ -35,10 +35,19 @@ FIRST_WAIT = 1.0
 """Seconds before the second try, about; each further wait is twice as long."""
 LONGEST_WAIT: Final = 60.0
 _TOO_MANY: Final = 429
+_WORTH_A_LOOK: Final = (
+    HfHubHTTPError,
+    TransportError,
+    TimeoutError,
+    LocalEntryNotFoundError,
+    RevisionResolutionError,
+)
 
 
 def retried(call: Callable[[], T]) -> T:
     """What a call returns, tried `TRIES` times at most: again after timeouts, broken connections, 429, 5xx.
+
+    Where huggingface_hub looked into its cache instead and found nothing, what the Hub had answered counts.
 
     Waits grow twofold, each drawn from half to one and a half times its length, so that many clients do
     not come back at once. A Retry-After of up to `LONGEST_WAIT` seconds is kept to. The last error passes
@@ -48,7 +57,7 @@ def retried(call: Callable[[], T]) -> T:
     for _ in range(TRIES - 1):
         try:
             return call()
-        except (HfHubHTTPError, TransportError, TimeoutError) as error:
+        except _WORTH_A_LOOK as error:
             if not _is_transient(error):
                 raise
             time.sleep(max(_asked_for(error), wait * random.uniform(0.5, 1.5)))
@@ -57,8 +66,8 @@ def retried(call: Callable[[], T]) -> T:
 
 
 def _is_transient(error: BaseException) -> bool:
-    if isinstance(error, OfflineModeIsEnabled | LocalEntryNotFoundError):
-        return False
+    if isinstance(error, LocalEntryNotFoundError | RevisionResolutionError):
+        return isinstance(error.__cause__, HfHubHTTPError) and _is_busy(error.__cause__)
     return not isinstance(error, HfHubHTTPError) or _is_busy(error)
 
 
@@ -68,7 +77,8 @@ def _is_busy(error: HfHubHTTPError) -> bool:
 
 def _asked_for(error: BaseException) -> float:
     """Seconds that the Hub asks to wait for, 0 if it does not say or asks for too many."""
-    text = error.response.headers.get("Retry-After", "") if isinstance(error, HfHubHTTPError) else ""
+    answer = error if isinstance(error, HfHubHTTPError) else error.__cause__
+    text = answer.response.headers.get("Retry-After", "") if isinstance(answer, HfHubHTTPError) else ""
     seconds = float(text) if text.isdigit() else 0.0
     return seconds if seconds <= LONGEST_WAIT else 0.0
 

@@ -109,6 +109,15 @@ def load(path: Path) -> Content:
     return Content(config["name"], learned, fitted, scaling, form, data)
 
 
+def header(path: Path) -> dict[str, Any]:
+    """What a file says of itself, without its tensors.
+
+    Raises:
+        CheckpointError: absent, damaged or of another format version.
+    """
+    return _read(path, tensors=False)[0]
+
+
 def _learned(config: Mapping[str, Any], tensors: Tensors) -> Learned:
     encoder = _encoder(config)
     encoder.load_state_dict(_of("learned.encoder", tensors))
@@ -131,22 +140,22 @@ def _encoder(config: Mapping[str, Any]) -> Encoder:
     return Encoder(groups, width=config["width"], latent=config["latent"]).double().eval()
 
 
-def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
+def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], Tensors]:
     try:
         with safe_open(path, framework="pt") as file:
             config = json.loads((file.metadata() or {}).get("config", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(
             f"{path} is not a surrogate: {error}. Give a file written by Surrogate.save."
         ) from error
-    found = config.get("format_version")
-    if found != FORMAT_VERSION:
+    version = config.get("format_version") if isinstance(config, dict) else None
+    if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} has surrogate format version {found}, this release reads {FORMAT_VERSION}; "
+            f"{path} has surrogate format version {version}, this release reads {FORMAT_VERSION}; "
             "get a surrogate made for it, or another release of fms_hub."
         )
-    return config, tensors
+    return config, found
 
 
 def _expected(config: Mapping[str, Any]) -> dict[str, Shape]:

@@ -5,6 +5,8 @@ A Surrogate never changes: `fit` and `condition` return new ones.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,10 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fms_hub.surrogate import storage
+from fms_hub.errors import OutputError
+from fms_hub.surrogate import card, pretrained, storage
 from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.learned import Learned, Rows
 from fms_hub.surrogate.posterior import Posterior
+from fms_hub.surrogate.pretrained import FILE_NAME, Source
 from fms_hub.surrogate.process import Form, Process, maximise_posterior, predict
 from fms_hub.surrogate.scaling import Scaling
 
@@ -50,6 +54,7 @@ class Surrogate:
         scaling: of the inputs; None before the first fit of a surrogate without ``learned``.
         form: of the process; None before it has seen inputs.
         data: the observations; None before the first.
+        source: where it was read from by `from_pretrained`, else None.
     """
 
     name: str = "scratch"
@@ -58,6 +63,47 @@ class Surrogate:
     scaling: Scaling | None = None
     form: Form | None = None
     data: _Data | None = None
+    source: Source | None = None
+
+    @property
+    def identity(self) -> str:
+        """Its name, and where it was read from a file the sha256: equal for the same surrogate anywhere."""
+        return self.name if self.source is None else f"{self.name} sha256:{self.source.sha256[:16]}"
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        sha256: str | None = None,
+        update: bool = False,
+    ) -> Surrogate:
+        """Read a surrogate that comes with the package, lies on this disk, or is on the Hugging Face Hub.
+
+        A name of the Hub is resolved once, to a commit and the sha256 of its file, and stands for that file
+        from then on (`fms_hub.surrogate.pins`): later calls need no network, and a file with another digest
+        is refused. ``HF_HUB_OFFLINE`` is honoured. Nothing else is ever read instead.
+
+        Args:
+            name: ``"bundled"``, ``"organisation/name"``, ``"organisation/name@revision"``, a folder or a
+                file; what exists on this disk is a folder or a file.
+            revision: branch, tag or commit of a repository.
+            sha256: that the file must have, 64 hexadecimal digits; best told by someone else than the Hub.
+            update: pin the name to what the Hub has now.
+
+        Raises:
+            UsageError: the name is none of these.
+            CheckpointError: there is no such file, or it is damaged or of another format version.
+            HubError: the repository or revision does not exist, is gated, or holds no surrogate.
+            Unreachable: the Hub cannot be reached, and the file is not on this disk.
+            Tampered: the file has another sha256 than was asked for or pinned.
+            StorageError: the name cannot be pinned.
+        """
+        found = pretrained.locate(name, revision=revision, sha256=sha256, update=update)
+        loaded = replace(cls.load(found.path), source=found.source)
+        found.pin()
+        return loaded
 
     def fit(self, inputs: Inputs, scores: NDArray[np.float64], *, steps: int = FIT_STEPS) -> Surrogate:
         """Find the process' parameters by maximum a posteriori (L-BFGS), then condition on the data.
@@ -127,6 +173,48 @@ class Surrogate:
         content = storage.load(path)
         data = None if content.data is None else _Data(**vars(content.data))
         return cls(content.name, content.learned, content.parameters, content.scaling, content.form, data)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Write what `from_pretrained` reads: the file, its header as config.json, and a card if it lacks one.
+
+        Raises:
+            ValueError: as in `save`.
+            OutputError: the folder cannot be written.
+        """
+        target = Path(folder)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            self.save(target / FILE_NAME)
+            card.write(target)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write a surrogate to {target}: {error}. Choose another folder."
+            ) from error
+        return target
+
+    def push_to_hub(self, repo: str, *, tag: str | None = None, private: bool = False) -> str:
+        """Upload what `save_pretrained` writes to a model repository, made if absent; its own card stays.
+
+        Args:
+            repo: ``"organisation/name"``.
+            tag: a name for this version, e.g. ``"v1"``.
+            private: whether a new repository is.
+
+        Returns:
+            The commit, 40 hexadecimal digits.
+
+        Raises:
+            ValueError: as in `save`.
+            HubError: there is no login or it may not write, or the tag names another commit.
+            Unreachable: the Hub cannot be reached.
+        """
+        from fms_hub.hub import publishing
+
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = self.save_pretrained(scratch)
+            return publishing.publish(
+                repo, folder, message=f"Surrogate {self.name}", tag=tag, private=private, keep=(card.FILE,)
+            ).commit
 
     def _ready(self, inputs: Inputs) -> Surrogate:
         """With scaling and form for these inputs, if it has none yet."""

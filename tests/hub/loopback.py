@@ -49,6 +49,7 @@ ROUTES: dict[str, tuple[str, str, Callable[..., Answer]]] = {
     "tree": ("GET", rf"{_API}/tree/{_AT}(/(?P<below>.+))?", reading.tree),
     "paths": ("POST", rf"{_API}/paths-info/{_AT}", reading.paths_info),
     "preupload": ("POST", rf"{_API}/preupload/{_AT}", writing.preupload),
+    "tag": ("POST", rf"{_API}/tag/{_AT}", writing.tag),
     "commit": ("POST", rf"{_API}/commit/{_AT}", writing.commit),
     "discussions": ("GET", rf"{_API}/discussions", writing.discussions),
     "merge": ("POST", rf"{_API}/discussions/(?P<number>\d+)/merge", writing.merge),

@@ -23,7 +23,7 @@ def whoami(request: Request) -> Answer:
 
 
 def info(request: Request, repository: Repository, revision: str | None = None) -> Answer:
-    return Answer.of(_described(repository, repository.commit(revision)))
+    return Answer.of(_described(repository, repository.commit(revision), sizes=request.flag("blobs")))
 
 
 def listing(request: Request, kind: str) -> Answer:
@@ -39,7 +39,10 @@ def listing(request: Request, kind: str) -> Answer:
     return Answer.of(found)
 
 
-def _described(repository: Repository, commit: str) -> dict[str, Any]:
+def _described(repository: Repository, commit: str, *, sizes: bool = False) -> dict[str, Any]:
+    siblings: list[dict[str, Any]] = [{"rfilename": path} for path in repository.files(commit)]
+    if sizes:
+        siblings = [{**item, "size": len(repository.read(commit, item["rfilename"]))} for item in siblings]
     return {
         "_id": hashlib.sha256(repository.name.encode()).hexdigest()[:24],
         "id": repository.name,
@@ -48,20 +51,24 @@ def _described(repository: Repository, commit: str) -> dict[str, Any]:
         "private": bool(repository.setting("private")),
         "gated": "manual" if repository.setting("gated") else False,
         "tags": repository.setting("tags") or [],
-        "siblings": [{"rfilename": path} for path in repository.files(commit)],
+        "siblings": siblings,
     }
 
 
 def refs(request: Request, repository: Repository) -> Answer:
     found = repository.refs()
     pulls = {name: commit for name, commit in found.items() if name.startswith("refs/pr/")}
-    branches = [
-        {"name": name, "ref": f"refs/heads/{name}", "targetCommit": commit}
-        for name, commit in found.items()
-        if name not in pulls
-    ]
+    tags = repository.setting("named") or []
+    heads, named = (
+        [
+            {"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": commit}
+            for name, commit in found.items()
+            if name not in pulls and (name in tags) == (kind == "tags")
+        ]
+        for kind in ("heads", "tags")
+    )
     requests = [{"name": name, "ref": name, "targetCommit": commit} for name, commit in pulls.items()]
-    return Answer.of({"branches": branches, "converts": [], "tags": [], "pullRequests": requests})
+    return Answer.of({"branches": heads, "converts": [], "tags": named, "pullRequests": requests})
 
 
 def tree(request: Request, repository: Repository, revision: str, below: str | None = None) -> Answer:

@@ -6,7 +6,7 @@ Below ROOT lies one folder for each repository, in ``models`` or ``datasets``::
         refs.json          {"main": COMMIT, "v1": COMMIT, "refs/pr/1": COMMIT}
         COMMIT/...         the files of a commit; COMMIT is 40 hexadecimal digits
         discussions.json   [{"num": 1, "title": ..., "status": "open", "head": COMMIT, "base": COMMIT}]
-        settings.json      optional, see `loopback`
+        settings.json      optional, see `loopback`; "named" lists the refs that are tags
     lfs/SHA256             uploaded large files
 """
 
@@ -99,6 +99,11 @@ class Repository:
     def setting(self, name: str) -> Any:
         file = self.folder / "settings.json"
         return json.loads(file.read_text()).get(name) if file.is_file() else None
+
+    def set(self, name: str, value: object) -> None:
+        file = self.folder / "settings.json"
+        found = json.loads(file.read_text()) if file.is_file() else {}
+        file.write_text(json.dumps({**found, name: value}))
 
     def refs(self) -> dict[str, str]:
         found: dict[str, str] = json.loads((self.folder / "refs.json").read_text())

@@ -125,6 +125,18 @@ def _changes(request: Request, lines: list[dict[str, Any]]) -> dict[str, bytes |
     return changes
 
 
+def tag(request: Request, repository: Repository, revision: str) -> Answer:
+    user, name = request.user(writes=True), request.json()["tag"]
+    assert user is not None
+    if not _owns(user, repository):
+        raise Refusal(HTTPStatus.FORBIDDEN, "NotYours")
+    if name in repository.refs():
+        raise Refusal(HTTPStatus.CONFLICT, "TagExists")
+    repository.point(name, repository.commit(revision))
+    repository.set("named", [*(repository.setting("named") or []), name])
+    return Answer.of({})
+
+
 def discussions(request: Request, repository: Repository) -> Answer:
     asked = {name: request.query.get(name, ["all"])[0] for name in ("status", "type")}
     found = [

@@ -11,7 +11,8 @@ FILES = {
 # Prints what each call gave, or the error's type and message in one line.
 PRELUDE = """
 from fms_hub.errors import FMSHubError
-from fms_hub.hub import client
+from fms_hub.hub import client, refusals
+refusals.FIRST_WAIT = 0.01
 
 def show(call, *arguments):
     try:
