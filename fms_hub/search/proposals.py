@@ -1,4 +1,4 @@
-"""Where proposals for new runs come from: a diverse start, uniform draws, neighbours of good runs."""
+"""Where proposals for new runs come from: a diverse start, uniform draws, neighbours, a flow network."""
 
 from __future__ import annotations
 
@@ -51,13 +51,17 @@ def _distances(rows: NDArray[np.float64], index: int) -> NDArray[np.float64]:
 
 
 def new_configurations(
-    problem: Problem, history: Sequence[Observation], seed: int, earlier: Sequence[Observation] = ()
+    problem: Problem,
+    history: Sequence[Observation],
+    seed: int,
+    earlier: Sequence[Observation] = (),
+    generated: Sequence[Configuration] = (),
 ) -> list[Configuration]:
     """Configurations for new runs, none of them tried before in this search.
 
     Uniform draws over space and candidates, the default configuration of every candidate,
     neighbours of the best runs (one hyperparameter changed, or the candidate), and the best runs of
-    earlier logs, as far as the space allows them, with their neighbours.
+    earlier logs, as far as the space allows them, with their neighbours; and those that were generated.
     """
     rng = np.random.default_rng(seed)
     pool = [Configuration(name, problem.space.default()) for name in problem.candidates]
@@ -75,7 +79,7 @@ def new_configurations(
             pool += [Configuration(name, values) for name in problem.candidates]
             if parent.candidate in problem.candidates:
                 pool += [Configuration(parent.candidate, neighbour) for neighbour in near]
-    return _untried(pool, history)
+    return _untried([*pool, *generated], history)
 
 
 def _best_runs(history: Sequence[Observation]) -> list[Observation]:

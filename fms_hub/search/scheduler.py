@@ -60,7 +60,49 @@ class Situation:
         return self.earlier + self.history
 
 
-def propose(situation: Situation, surrogate: Surrogate) -> Proposal | None:
+@dataclass(frozen=True)
+class Outlook:
+    """What can be said of proposals in a situation.
+
+    Attributes:
+        situation: the search so far.
+        surrogate: conditioned on it.
+        acquisition: of this step.
+    """
+
+    situation: Situation
+    surrogate: Surrogate
+    acquisition: Acquisition
+
+    @classmethod
+    def of(cls, situation: Situation, surrogate: Surrogate, acquisition: Acquisition) -> Outlook:
+        """Condition a fitted surrogate on all that was observed."""
+        return cls(situation, conditioned(situation, surrogate), acquisition)
+
+    def promise(self, proposals: Sequence[Proposal], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How much each proposal promises, (n,), given the seconds (n,) that it takes."""
+        asked = self.acquisition.asked(np.array([p.epoch for p in proposals], dtype=np.int64))
+        posterior = self.surrogate.posterior(_encoded(self.situation, proposals, asked))
+        believed = self.situation.problem.scores(posterior)
+        return self.acquisition.rate(believed, asked, self.situation.history, seconds)
+
+    def promise_of_new(self, configurations: Sequence[Configuration]) -> NDArray[np.float64]:
+        """How much the first epoch of each configuration promises, (n,)."""
+        run = next_run(self.situation)
+        firsts = [_first_epoch(self.situation.problem, c, run) for c in configurations]
+        return self.promise(firsts, _seconds(self.situation, firsts))
+
+
+def designing(situation: Situation, surrogate: Surrogate) -> bool:
+    """Whether the next run belongs to the diverse start, before the surrogate has a say."""
+    looked_at = {o.candidate for o in situation.earlier} & set(situation.problem.candidates)
+    started = len(_started(situation)) + len(looked_at)
+    return surrogate.learned is None and (started < situation.initial or not situation.observed)
+
+
+def propose(
+    situation: Situation, surrogate: Surrogate, generated: Sequence[Configuration] = ()
+) -> Proposal | None:
     """The next epoch worth training.
 
     New and running configurations compete in one argmax of the acquisition; whatever wins gets exactly
@@ -69,23 +111,21 @@ def propose(situation: Situation, surrogate: Surrogate) -> Proposal | None:
     Args:
         situation: the search so far.
         surrogate: fitted by `fit_to` for the same situation, or unfitted.
+        generated: configurations to look at besides uniform and local ones, see
+            `fms_hub.search.generator`.
 
     Returns:
         The proposal, or None if nothing that fits the remaining seconds is left to train.
     """
-    started = {o.run for o in situation.history} | {p.run for p in situation.pending}
-    looked_at = len({o.candidate for o in situation.earlier} & set(situation.problem.candidates))
-    if surrogate.learned is None and (len(started) + looked_at < situation.initial or not situation.observed):
-        return _from_design(situation, started)
+    if designing(situation, surrogate):
+        return _from_design(situation)
     rng = np.random.default_rng([situation.seed, len(situation.history), len(situation.pending)])
-    pool, seconds = _affordable(_pool(situation, started, rng), situation)
+    pool, seconds = _affordable(_pool(situation, rng, generated), situation)
     if not pool:
         return None
     acquisition = Acquisition.draw(situation.rule, situation.problem.horizon, rng)
-    asked = acquisition.asked(np.array([p.epoch for p in pool], dtype=np.int64))
-    posterior = _conditioned(situation, surrogate).posterior(_encoded(situation, pool, asked))
-    believed = situation.problem.scores(posterior)
-    return pool[int(np.argmax(acquisition.rate(believed, asked, situation.history, seconds)))]
+    promise = Outlook.of(situation, surrogate, acquisition).promise(pool, seconds)
+    return pool[int(np.argmax(promise))]
 
 
 def fit_size(observations: int) -> int:
@@ -109,15 +149,15 @@ def fit_to(situation: Situation, base: Surrogate, size: int) -> Surrogate:
     return base.fit(encode(situation.problem, known.queries).rows(rows), known.scores[rows])
 
 
-def _conditioned(situation: Situation, surrogate: Surrogate) -> Surrogate:
+def conditioned(situation: Situation, surrogate: Surrogate) -> Surrogate:
     """On all that was observed; what is pending counts as observed at its posterior mean."""
     known = answered(situation.problem, situation.observed, situation.sketches)
     inputs = encode(situation.problem, known.queries)
-    conditioned = surrogate.condition(inputs, known.scores) if known.queries else surrogate
+    believing = surrogate.condition(inputs, known.scores) if known.queries else surrogate
     if not situation.pending:
-        return conditioned
+        return believing
     waiting = _encoded(situation, situation.pending, np.array([p.epoch for p in situation.pending]))
-    believed = conditioned.posterior(waiting).mean
+    believed = believing.posterior(waiting).mean
     return surrogate.condition(concatenate([inputs, waiting]), np.concatenate([known.scores, believed]))
 
 
@@ -131,7 +171,7 @@ def _encoded(situation: Situation, proposals: Sequence[Proposal], epochs: NDArra
     return encode(situation.problem, queries)
 
 
-def _from_design(situation: Situation, started: set[int]) -> Proposal:
+def _from_design(situation: Situation) -> Proposal:
     """The default configuration of the next candidate in diverse order."""
     problem = situation.problem
     order = diverse_order(problem)
@@ -139,10 +179,12 @@ def _from_design(situation: Situation, started: set[int]) -> Proposal:
         p.candidate for p in situation.pending
     ]
     candidate = next((name for name in order if name not in taken), order[0])
-    return Proposal(_next_run(started), candidate, problem.space.default(), 1, problem.horizon)
+    return Proposal(next_run(situation), candidate, problem.space.default(), 1, problem.horizon)
 
 
-def _pool(situation: Situation, started: set[int], rng: np.random.Generator) -> list[Proposal]:
+def _pool(
+    situation: Situation, rng: np.random.Generator, generated: Sequence[Configuration]
+) -> list[Proposal]:
     """What could be trained next: epochs of running runs, then first epochs of new ones."""
     problem = situation.problem
     idle = {p.run for p in situation.pending} | set(situation.stopped)
@@ -151,8 +193,10 @@ def _pool(situation: Situation, started: set[int], rng: np.random.Generator) -> 
         for run, curve in _curves(situation.history).items()
         if run not in idle and curve[-1].status == "ok" and curve[-1].epoch < problem.horizon
     ]
-    new = new_configurations(problem, situation.history, int(rng.integers(2**31)), situation.earlier)
-    return running + [_first_epoch(problem, configuration, _next_run(started)) for configuration in new]
+    seed = int(rng.integers(2**31))
+    new = new_configurations(problem, situation.history, seed, situation.earlier, generated)
+    run = next_run(situation)
+    return running + [_first_epoch(problem, configuration, run) for configuration in new]
 
 
 def _first_epoch(problem: Problem, configuration: Configuration, run: int) -> Proposal:
@@ -161,10 +205,14 @@ def _first_epoch(problem: Problem, configuration: Configuration, run: int) -> Pr
 
 def _affordable(pool: list[Proposal], situation: Situation) -> tuple[list[Proposal], NDArray[np.float64]]:
     """What the remaining seconds allow, and what its next epochs will take, (n,)."""
-    cost = situation.cost.after(situation.history)
-    seconds = cost.seconds([(proposal.candidate, proposal.hyperparameters) for proposal in pool])
+    seconds = _seconds(situation, pool)
     within = np.flatnonzero(seconds <= situation.seconds_left)
     return [pool[i] for i in within], seconds[within]
+
+
+def _seconds(situation: Situation, proposals: Sequence[Proposal]) -> NDArray[np.float64]:
+    cost = situation.cost.after(situation.history)
+    return cost.seconds([(proposal.candidate, proposal.hyperparameters) for proposal in proposals])
 
 
 def _curves(history: Sequence[Observation]) -> dict[int, tuple[Observation, ...]]:
@@ -174,5 +222,10 @@ def _curves(history: Sequence[Observation]) -> dict[int, tuple[Observation, ...]
     return curves
 
 
-def _next_run(started: set[int]) -> int:
-    return max(started, default=-1) + 1
+def _started(situation: Situation) -> set[int]:
+    return {o.run for o in situation.history} | {p.run for p in situation.pending}
+
+
+def next_run(situation: Situation) -> int:
+    """The number of the next new run."""
+    return max(_started(situation), default=-1) + 1

@@ -123,6 +123,11 @@ class Space:
         return self._unknown
 
     @property
+    def configspace(self) -> ConfigurationSpace:
+        """The space's own ConfigSpace, to be read only."""
+        return self._space
+
+    @property
     def fingerprint(self) -> str:
         """sha256 of the serialised space, first 16 hexadecimal digits."""
         text = json.dumps(self._space.to_serialized_dict(), sort_keys=True, default=str)
@@ -172,16 +177,19 @@ class Space:
         return rows
 
     def _plain(self, configurations: Sequence[Configuration]) -> list[dict[str, Value]]:
-        """Active values by name, sorted, as Python builtins, so that JSON and equality are exact.
+        return self.plain(np.array([configuration.get_array() for configuration in configurations]))
 
-        Column by column: asking each configuration for each value takes ten times longer.
+    def plain(self, vectors: NDArray[np.float64]) -> list[dict[str, Value]]:
+        """Configurations from ConfigSpace's vectors (n, hyperparameters), NaN where inactive.
+
+        Active values by name, sorted, as Python builtins, so that JSON and equality are exact. Column by
+        column: asking each configuration for each value takes ten times longer.
         """
-        vectors = np.array([configuration.get_array() for configuration in configurations])
-        plain: list[dict[str, Value]] = [{} for _ in configurations]
+        plain: list[dict[str, Value]] = [{} for _ in vectors]
         for name in sorted(self._space):
             column = vectors[:, self._space.index_of[name]]
             active = np.flatnonzero(~np.isnan(column))
-            values = _rounded(self._space[name], column[active])
+            values = rounded(self._space[name], column[active])
             for row, value in zip(active, values, strict=True):
                 plain[row][name] = value
         return plain
@@ -200,7 +208,7 @@ def _column_names(hyperparameter: Hyperparameter) -> list[str]:
     return [hyperparameter.name]
 
 
-def _rounded(hyperparameter: Hyperparameter, vector: NDArray[np.float64]) -> list[Value]:
+def rounded(hyperparameter: Hyperparameter, vector: NDArray[np.float64]) -> list[Value]:
     """Values of a column of unit numbers; floats to 8 digits, which survive the way there and back."""
     values: list[Value] = np.asarray(hyperparameter.to_value(vector)).tolist()
     if not isinstance(

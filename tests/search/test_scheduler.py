@@ -113,10 +113,10 @@ def test_every_proposal_is_the_next_epoch_of_a_live_run_or_a_new_run() -> None:
 def test_finished_failed_stopped_and_pending_runs_are_left_alone() -> None:
     done = [*HISTORY, *curve(4, "right", [0.9] * 6, learning_rate=2e-3)]
     pending = (Proposal(2, "right", HISTORY[-2].hyperparameters, 4, 6),)
-    started, rng = {0, 1, 2, 3, 4}, np.random.default_rng(0)
-    pool = _pool(situation(done, stopped=frozenset({0}), pending=pending), started, rng)
+    rng = np.random.default_rng(0)
+    pool = _pool(situation(done, stopped=frozenset({0}), pending=pending), rng, ())
     assert {p.run: p.epoch for p in pool} == {1: 3, 5: 1}
-    pool = _pool(situation(done), started, rng)
+    pool = _pool(situation(done), rng, ())
     assert {p.run: p.epoch for p in pool} == {0: 4, 1: 3, 2: 4, 5: 1}
 
 

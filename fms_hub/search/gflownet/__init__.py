@@ -1,0 +1,1 @@
+"""A generative flow network that proposes configurations in proportion to a reward."""
