@@ -43,7 +43,8 @@ def complete_states(tree: Tree) -> Actions:
 def normalised(log_rewards: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rewards (n,) divided by their sum, from their logarithms."""
     rewards: NDArray[np.float64] = np.exp(log_rewards - log_rewards.max())
-    return rewards / rewards.sum()
+    shares: NDArray[np.float64] = rewards / rewards.sum()
+    return shares
 
 
 def total_variation(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
