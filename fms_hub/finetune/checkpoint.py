@@ -2,7 +2,8 @@
 
 weights.safetensors     the module's state dict
 optimizer.safetensors   the optimiser's tensors, ``<state>/<parameter>``, e.g. ``exp_avg/head.fc.weight``
-state.json              what run this is, and the sha256 of both files
+self_tuning.safetensors where it is used: what `fms_hub.finetune.self_tuning.run.tensors` needs to go on
+state.json              what run this is, and the sha256 of these files
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from fms_hub.records import Value
 
 FORMAT_VERSION = 1
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+TUNING = "self_tuning.safetensors"
 _ADVICE = "Remove this checkpoint; its run can be trained again."
 
 
@@ -53,11 +55,12 @@ class RunState:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run after one epoch: CPU tensors by name, and its state."""
+    """A run after one epoch: CPU tensors by name, and its state; `tuning` is empty without self-tuning."""
 
     weights: Mapping[str, Tensor]
     optimizer: Mapping[str, Tensor]
     state: RunState
+    tuning: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def write(folder: Path, checkpoint: Checkpoint) -> None:
@@ -88,7 +91,8 @@ def read(folder: Path) -> Checkpoint:
         CheckpointError: a file is missing or damaged, or the format is of another version.
     """
     state, digests = _read_state(folder)
-    return Checkpoint(_tensors(folder, WEIGHTS, digests), _tensors(folder, OPTIMIZER, digests), state)
+    tuning = _tensors(folder, TUNING, digests) if TUNING in digests else {}
+    return Checkpoint(_tensors(folder, WEIGHTS, digests), _tensors(folder, OPTIMIZER, digests), state, tuning)
 
 
 def read_weights(folder: Path) -> tuple[Mapping[str, Tensor], RunState]:
@@ -98,14 +102,17 @@ def read_weights(folder: Path) -> tuple[Mapping[str, Tensor], RunState]:
 
 
 def _fill(folder: Path, checkpoint: Checkpoint) -> None:
+    files = {WEIGHTS: checkpoint.weights, OPTIMIZER: checkpoint.optimizer}
+    if checkpoint.tuning:
+        files[TUNING] = checkpoint.tuning
     digests = {
         name: _write_file(folder / name, safetensors.torch.save(dict(tensors), {"format": "pt"}))
-        for name, tensors in ((WEIGHTS, checkpoint.weights), (OPTIMIZER, checkpoint.optimizer))
+        for name, tensors in files.items()
     }
     state = {
         "format_version": FORMAT_VERSION,
         "sha256": digests,
-        **{field.name: getattr(checkpoint.state, field.name) for field in fields(RunState)},
+        **{item.name: getattr(checkpoint.state, item.name) for item in fields(RunState)},
     }
     _write_file(folder / STATE, json.dumps(state, indent=1, allow_nan=False).encode())
 
@@ -154,8 +161,9 @@ def _read_state(folder: Path) -> tuple[RunState, Mapping[str, str]]:
             f"the checkpoint {folder} has format version {version!r}, this fms_hub reads {FORMAT_VERSION}."
         )
     digests = found.pop("sha256", None)
-    expected = {field.name for field in fields(RunState)}
-    if set(found) != expected or not isinstance(digests, dict) or set(digests) != {WEIGHTS, OPTIMIZER}:
+    expected = {item.name for item in fields(RunState)}
+    named = isinstance(digests, dict) and set(digests) - {TUNING} == {WEIGHTS, OPTIMIZER}
+    if set(found) != expected or not named:
         raise CheckpointError(
             f"{folder / STATE} must hold sha256 of both files and {', '.join(sorted(expected))}; "
             f"found {', '.join(sorted(found))}. {_ADVICE}"

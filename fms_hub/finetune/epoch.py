@@ -21,7 +21,7 @@ from fms_hub.models.model import InputSpec
 
 GRADIENT_NORM = 1.0
 """Gradients are scaled down to at most this 2-norm over all parameters."""
-_CHECK_EVERY = 16
+CHECK_EVERY = 16
 """Steps between looks at the loss; each look waits for the device."""
 
 
@@ -82,11 +82,11 @@ def train_epoch(
         loss = _step(module, optimizer, pixels, batch.labels.to(stage.device), stage, plan.recipe)
         total += loss * len(pixels)
         images += len(pixels)
-        if step % _CHECK_EVERY == 0:
-            _require_finite(total, f"the training loss in step {step + 1} of epoch {plan.epoch}")
-    _require_finite(total, f"the training loss of epoch {plan.epoch}")
+        if step % CHECK_EVERY == 0:
+            require_finite(total, f"the training loss in step {step + 1} of epoch {plan.epoch}")
+    require_finite(total, f"the training loss of epoch {plan.epoch}")
     for name, value in module.state_dict().items():
-        _require_finite(value, f"the tensor {name} after epoch {plan.epoch}")
+        require_finite(value, f"the tensor {name} after epoch {plan.epoch}")
     return Trained(float(total) / images, images)
 
 
@@ -120,6 +120,7 @@ def probabilities(module: nn.Module, feed: Feed, stage: Stage) -> NDArray[np.flo
     return found
 
 
-def _require_finite(value: Tensor, what: str) -> None:
+def require_finite(value: Tensor, what: str) -> None:
+    """Raise FloatingPointError where a value of floats is not finite."""
     if value.is_floating_point() and not bool(value.isfinite().all()):
         raise FloatingPointError(f"{what} is not finite")

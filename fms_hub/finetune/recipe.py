@@ -62,6 +62,9 @@ class Recipe:
         layer_decay: factor on the learning rate per layer group below the head, in (0, 1]; 1 is none.
         frozen: fraction of the backbone's layer groups, from the stem, that stay fixed, in [0, 1].
         augmentation: strength, in [0, 1]; 0 shows every image as validation does.
+        self_tuning: whether dropout and the strengths of colour jitter and cutout are tuned during the run,
+            on a fifth of the training images, which is not trained on. Then `dropout` is where tuning begins,
+            and `augmentation` stays fixed beneath what is tuned (`fms_hub.finetune.self_tuning.network`).
     """
 
     optimizer: Optimizer = "adamw"
@@ -74,11 +77,16 @@ class Recipe:
     layer_decay: float = 1.0
     frozen: float = 0.0
     augmentation: float = 0.0
+    self_tuning: bool = False
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
             expected = " or ".join(map(repr, OPTIMIZERS))
             raise SpaceError(f"the hyperparameter 'optimizer' must be {expected}, found {self.optimizer!r}.")
+        if not isinstance(self.self_tuning, bool):
+            raise SpaceError(
+                f"the hyperparameter 'self_tuning' must be True or False, found {self.self_tuning!r}."
+            )
         for name, interval in INTERVALS.items():
             _check_number(name, getattr(self, name), interval, whole=name == "batch_size")
 
@@ -104,11 +112,16 @@ class Recipe:
         return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks every type
 
     def hyperparameters(self) -> dict[str, Value]:
-        """Every field by name, as plain values that JSON can hold."""
+        """Every field by name, as plain values that JSON can hold; without ``self_tuning`` where it is off.
+
+        So runs that were logged before there was self-tuning have the recipe that they had.
+        """
         plain: dict[str, Value] = {"optimizer": str(self.optimizer), "batch_size": int(self.batch_size)}
         for name, value in asdict(self).items():
             plain.setdefault(name, float(value) if name in INTERVALS else value)
-        return {field.name: plain[field.name] for field in fields(self)}
+        if not self.self_tuning:
+            del plain["self_tuning"]
+        return {field.name: plain[field.name] for field in fields(self) if field.name in plain}
 
 
 def _check_number(name: str, value: object, interval: Interval, *, whole: bool) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +22,14 @@ from fms_hub.finetune.checkpoint import Checkpoint, RunState
 from fms_hub.finetune.epoch import EpochPlan, Stage, probabilities, train_epoch
 from fms_hub.finetune.failures import failures
 from fms_hub.finetune.gallery import Feed, Gallery
-from fms_hub.finetune.optimizer import build_optimizer, freeze, optimizer_tensors, restore_optimizer
+from fms_hub.finetune.optimizer import build_optimizer, freeze
+from fms_hub.finetune.outcome import Outcome, plain_epoch
 from fms_hub.finetune.recipe import Recipe
 from fms_hub.finetune.resuming import check_position, load_weights, read_previous, read_weights_of
 from fms_hub.finetune.scores import metric_named
 from fms_hub.finetune.seeding import derived_seed, seeded
+from fms_hub.finetune.self_tuning.feeds import TuningFeeds
+from fms_hub.finetune.self_tuning.run import Feeds, added_bytes, tuned_epoch
 from fms_hub.models.zoo import Model, build, layer_groups
 from fms_hub.records import Candidate, Value
 from fms_hub.tasks.task import Images, Split, Task
@@ -45,6 +48,7 @@ class EpochResult:
         images: training images that the epoch saw.
         weights: the module's state dict after the epoch, on the CPU.
         responses: of the network with these weights; None where it cannot be run on synthetic images.
+        tuned: where self-tuning has brought its hyperparameters, by name; empty without it.
     """
 
     score: float
@@ -53,6 +57,7 @@ class EpochResult:
     images: int
     weights: Mapping[str, Tensor]
     responses: Responses | None
+    tuned: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,17 @@ class Trainer:
         self.image_size = image_size
         self.seed = seed
         self._gallery = Gallery(task, workers)
+        self._workers = workers
+        self._feeds: TuningFeeds | None = None
+        self._warned: set[str] = set()
+
+    def require_tuning_images(self) -> None:
+        """See that self-tuning can cut its images off the training split.
+
+        Raises:
+            TaskError: there are too few.
+        """
+        self._tuning_feeds()
 
     def epoch(
         self,
@@ -122,6 +138,7 @@ class Trainer:
 
         Raises:
             SpaceError: a hyperparameter is unknown or out of range.
+            TaskError: self-tuning has too few images to tune on.
             UsageError: `epoch`, `horizon` and `previous` do not fit together.
             CandidateError: the candidate cannot be built.
             CheckpointError: `previous` is damaged, or of another run.
@@ -203,11 +220,13 @@ class Trainer:
     def checkpoint_bytes(self, candidate: Candidate, hyperparameters: Mapping[str, Value]) -> int:
         """Size of one checkpoint on disk, in bytes, estimated without training."""
         recipe = Recipe.from_hyperparameters(hyperparameters)
-        module = self._build(candidate, recipe, weights=False).module
+        network = self._build(candidate, recipe, weights=False)
+        module = network.module
         copies = 2 if recipe.optimizer == "adamw" else int(recipe.momentum > 0)
         trained: int = sum(p.nbytes for p in module.parameters() if p.requires_grad)
         weights: int = sum(value.nbytes for value in module.state_dict().values())
-        return weights + copies * trained
+        added = added_bytes(module, network.stage, recipe, copies) if recipe.self_tuning else 0
+        return weights + copies * trained + added
 
     def _train(
         self, candidate: Candidate, recipe: Recipe, state: RunState, before: Checkpoint | None
@@ -218,20 +237,35 @@ class Trainer:
             network = self._build(candidate, recipe, weights=before is None)
             if before is not None:
                 load_weights(network.module, before.weights, candidate.name)
-            groups = layer_groups(network.module)
-            optimizer = build_optimizer(network.module, groups, recipe)
-            if before is not None:
-                restore_optimizer(optimizer, network.module, before.optimizer)
-            feed = self._gallery.training(network.stage.spec, recipe, seed)
             plan = EpochPlan(recipe, state.epoch, state.horizon, seed)
-            trained = train_epoch(network.module, optimizer, feed, network.stage, plan)
-            score = self._validate(network)
-            weights = _cpu_state(network.module)
-            spec = network.stage.spec
-            responses = answers(network.module, (len(spec.mean), spec.size, spec.size))
-            after = Checkpoint(weights, optimizer_tensors(optimizer, network.module), state)
+            outcome = self._one_epoch(candidate.name, network, plan, before)
+            module, trained, spec = outcome.module, outcome.trained, network.stage.spec
+            score = self._validate(_Network(module, network.stage))
+            weights = _cpu_state(module)
+            responses = answers(module, (len(spec.mean), spec.size, spec.size))
+            after = Checkpoint(weights, outcome.optimizer, state, outcome.tuning)
         seconds = time.perf_counter() - started
-        return EpochResult(score, trained.loss, seconds, trained.images, weights, responses), after
+        result = EpochResult(score, trained.loss, seconds, trained.images, weights, responses, outcome.tuned)
+        return result, after
+
+    def _one_epoch(self, name: str, network: _Network, plan: EpochPlan, before: Checkpoint | None) -> Outcome:
+        module, stage = network.module, network.stage
+        if not plan.recipe.self_tuning:
+            feed = self._gallery.training(stage.spec, plan.recipe, plan.seed)
+            return plain_epoch(module, feed, stage, plan, before)
+        images = self._tuning_feeds()
+        feeds = Feeds(
+            images.training(stage.spec, plan.recipe, plan.seed),
+            images.tuning(stage.spec, plan.recipe, plan.seed),
+        )
+        known = name in self._warned
+        self._warned.add(name)
+        return tuned_epoch(module, feeds, stage, plan, before, quiet=known)
+
+    def _tuning_feeds(self) -> TuningFeeds:
+        if self._feeds is None:
+            self._feeds = TuningFeeds(self.task, self._workers, seed=self.seed)
+        return self._feeds
 
     def _validate(self, network: _Network) -> float:
         found = probabilities(network.module, self._gallery.validation(network.stage.spec), network.stage)
@@ -252,7 +286,7 @@ class Trainer:
         return build(
             candidate,
             classes=len(self.task.info.classes),
-            dropout=recipe.dropout,
+            dropout=0.0 if recipe.self_tuning else recipe.dropout,  # which then drops by itself
             image_size=self.image_size,
             seed=self.seed,
             weights=weights,

@@ -1,0 +1,1 @@
+"""Self-Tuning Networks: regularisation that is tuned on held-out images while the weights are trained."""
