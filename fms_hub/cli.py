@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import fms_hub
-from fms_hub import cli_contribute, cli_featurize, cli_import, cli_recommend
+from fms_hub import cli_contribute, cli_featurize, cli_import, cli_recommend, cli_surrogate
 from fms_hub.errors import FMSHubError, UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +72,13 @@ def select(
     seed: Seed = 0,
     max_epochs: Annotated[int, typer.Option(help="Epochs of a full run.")] = 12,
     metric: Annotated[str, typer.Option(help="accuracy, balanced_accuracy or macro_f1.")] = "accuracy",
-    surrogate: Annotated[Path | None, typer.Option(help="File of a saved surrogate.")] = None,
+    surrogate: Annotated[
+        str | None,
+        typer.Option(
+            help="bundled, scratch, ORGANISATION/NAME[@REVISION] on the Hub, a folder or a file. "
+            "Default: bundled if one comes with this release, else scratch."
+        ),
+    ] = None,
     acquisition: Annotated[
         str, typer.Option(help="ei, ei-per-second, random-horizon, at-fidelity or running-max.")
     ] = "ei",
@@ -86,6 +92,9 @@ def select(
         int | None, typer.Option(help="Most checkpoints kept besides the best.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that prepare images.")] = None,
+    max_download: Annotated[
+        str | None, typer.Option(help="Most weights to fetch from the Hub, e.g. 500MB.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -110,6 +119,7 @@ def select(
         skip_bad=skip_bad,
         keep_checkpoints=keep_checkpoints,
         workers=workers,
+        max_download=max_download,
         progress=not quiet,
         as_json=as_json,
     )
@@ -130,6 +140,7 @@ app.command()(cli_featurize.featurize)
 app.command()(cli_contribute.contribute)
 app.command()(cli_recommend.recommend)
 app.command("import")(cli_import.import_runs)
+app.add_typer(cli_surrogate.app, name="surrogate")
 
 
 def _select(data: str, candidates: list[str] | None, *, as_json: bool, **settings: Any) -> None:
@@ -155,18 +166,24 @@ def _show(selection: Selection, as_json: bool) -> None:
         f"score      {best.score:.4f} validation {selection.metric}, {best.test_score:.4f} on the test split"
     )
     print(f"spent      {selection.spent.epochs} epochs, {selection.spent.seconds:.0f} s")
+    print(f"surrogate  {selection.surrogate}")
     print(f"out        {selection.out}")
 
 
 def _table(selection: Selection, rows: int = 12) -> str:
     """The leaderboard as text, with the settings that matter most."""
     board = selection.leaderboard()
-    lines = [f"{'run':>4}  {'score':>6}  {'epochs':>6}  {'candidate':<40}  {'learning rate':>13}  status"]
+    lines = [
+        f"{'run':>4}  {'score':>6}  {'epochs':>6}  {'candidate':<40}  {'learning rate':>13}  {'status':<8}  "
+        "licence"
+    ]
     for run, row in board.head(rows).iterrows():
         score = "-" if row["score"] is None or row["score"] != row["score"] else f"{row['score']:.4f}"
         rate = _short(row["hyperparameters"].get("learning_rate", "-"))
+        licence = f"{(row['licence'] or '-')[:24]}{' (gated)' if row['gated'] else ''}"
         lines.append(
-            f"{run:>4}  {score:>6}  {row['epochs']:>6}  {row['candidate']:<40}  {rate:>13}  {row['status']}"
+            f"{run:>4}  {score:>6}  {row['epochs']:>6}  {row['candidate']:<40}  {rate:>13}  "
+            f"{row['status']:<8}  {licence}"
         )
     if len(board) > rows:
         lines.append(f"      ... and {len(board) - rows} more runs")

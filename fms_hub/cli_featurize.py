@@ -75,6 +75,9 @@ def featurize(
     all_timm: Annotated[
         bool, typer.Option("--all-timm", help="Trace all of timm's architectures; needs --structure-only.")
     ] = False,
+    max_download: Annotated[
+        str | None, typer.Option(help="Most weights to fetch from the Hub, e.g. 500MB.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ... Default: cpu.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON: a list with one object a model; one with --all-timm.")
@@ -90,23 +93,34 @@ def featurize(
         return
     if not models:
         raise UsageError("expected at least one MODEL, found none. Try 'bundled/*'.")
-    rows = describe_models(models, device, structure_only, stream, shown=not quiet)
+    rows = describe_models(models, device, structure_only, stream, max_download, shown=not quiet)
     print(json.dumps([asdict(row) for row in rows]) if as_json else _table(rows))
 
 
 def describe_models(
-    models: Iterable[str], device: str | None, structure_only: bool, stream: bool, *, shown: bool
+    models: Iterable[str],
+    device: str | None,
+    structure_only: bool,
+    stream: bool,
+    max_download: str | None = None,
+    *,
+    shown: bool,
 ) -> list[Row]:
     """One row for each candidate that the names stand for.
 
     Raises:
         CandidateError, HubError, StorageError: as in `fms_hub.weights.featurize.featurize`.
+        UsageError: weights of more than `max_download` bytes would have to be read from the Hub.
     """
-    from fms_hub.models import catalog
-    from fms_hub.weights.featurize import featurize
+    from fms_hub.models import catalog, downloads
+    from fms_hub.weights.featurize import featurize, is_kept
 
+    candidates = catalog.resolve(models)
+    if not structure_only:
+        due = downloads.terms_of(item for item in candidates if not is_kept(item))
+        downloads.require_within(due, max_download, shown=shown)
     rows = []
-    for candidate in _progress(catalog.resolve(models), "describing", shown):
+    for candidate in _progress(candidates, "describing", shown):
         started = time.perf_counter()
         graph = featurize(candidate, device=device, structure_only=structure_only, stream=stream)
         seconds = time.perf_counter() - started

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +13,13 @@ if TYPE_CHECKING:
 
 def recommend(
     data: Annotated[str, typer.Argument(help="Folder of class folders, Hub dataset id, or 'digits'.")],
-    surrogate: Annotated[Path, typer.Option(help="File of a meta-trained surrogate.")],
+    surrogate: Annotated[
+        str | None,
+        typer.Option(
+            help="A meta-trained one: ORGANISATION/NAME[@REVISION] on the Hub, a folder or a file. "
+            "Default: bundled, if one comes with this release."
+        ),
+    ] = None,
     candidates: Annotated[
         list[str] | None,
         typer.Option(
@@ -34,6 +39,9 @@ def recommend(
     label_column: Annotated[str | None, typer.Option(help="Of a datasets table.")] = None,
     revision: Annotated[str | None, typer.Option(help="Of a Hub dataset.")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out unreadable images.")] = False,
+    max_download: Annotated[
+        str | None, typer.Option(help="Most weights to fetch from the Hub, e.g. 500MB.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list, best first, on standard output.")
     ] = False,
@@ -57,6 +65,7 @@ def recommend(
         label_column=label_column,
         revision=revision,
         skip_bad=skip_bad,
+        max_download=max_download,
         progress=not quiet,
     )
     print(json.dumps(found.to_json()) if as_json else table(found))

@@ -49,9 +49,10 @@ def test_json_is_one_object_on_standard_output_and_progress_is_elsewhere(
     done = fms("select", folder, *SEARCH, "--budget", "4 epochs", "--out", tmp_path / "run", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert set(told) == {"best", "leaderboard", "budget", "out"}
+    assert set(told) == {"best", "leaderboard", "budget", "surrogate", "out"}
     assert set(told["best"]) == {"candidate", "hyperparameters", "score", "test_score", "epochs"}
-    assert set(told["leaderboard"][0]) == {"candidate", "hyperparameters", "score", "epochs", "status"}
+    shown = {"candidate", "hyperparameters", "score", "epochs", "status", "licence", "gated"}
+    assert set(told["leaderboard"][0]) == shown
     assert told["budget"]["epochs"] == 4
     assert told["best"]["score"] == max(o.score or 0 for o in read_history(tmp_path / "run"))
     assert "search" in done.stderr
@@ -98,6 +99,7 @@ def test_an_interrupted_search_exits_with_130_and_goes_on(folder: Path, tmp_path
         (("digits", "--candidates", "timm/resnet18.a1_in1k"), "resnet18.a1_in1k"),
         (("digits", "--metric", "auc"), "macro_f1"),
         (("digits", "--surrogate", "absent.safetensors"), "absent.safetensors"),
+        (("digits", "--max-download", "lots"), "'500MB'"),
     ],
 )
 def test_mistakes_are_one_line_and_nothing_is_written(

@@ -30,6 +30,8 @@ class AboutCandidate:
         family: timm module that defines the architecture, None where timm itself has no such architecture.
         repo: Hub repository id, or None.
         parameters: number of parameters with the head of the task, >= 0.
+        licence: of its weights, None if unknown or if it has none.
+        gated: whether its authors ask for consent first, None if unknown.
     """
 
     name: str
@@ -39,6 +41,8 @@ class AboutCandidate:
     family: str | None
     repo: str | None
     parameters: int
+    licence: str | None = None
+    gated: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class About:
         image_size: pixels, None left every candidate its own.
         device: ``"cpu"``, ``"cuda"`` ...
         candidates: of the search.
+        surrogate: which one proposed, and where it was read from.
     """
 
     fingerprint: str
@@ -64,6 +69,7 @@ class About:
     image_size: int | None
     device: str
     candidates: tuple[AboutCandidate, ...]
+    surrogate: str | None = None
 
 
 def write_about(folder: Path, about: About) -> None:
@@ -121,10 +127,13 @@ def _check(about: About) -> None:
         raise ValueError("counts that are no whole numbers")
     if not all(type(value) is float and math.isfinite(value) for value in about.features.values()):
         raise ValueError("features that are no finite numbers")
-    texts: list[Any] = [about.fingerprint, about.metric, about.device]
+    texts: list[Any] = [about.fingerprint, about.metric, about.device, about.surrogate or ""]
     for item in about.candidates:
         texts += [item.name, item.architecture, item.fingerprint, item.family or "", item.repo or ""]
+        texts.append(item.licence or "")
         if item.source not in get_args(Source):
             raise ValueError(f"the source {item.source!r}")
+        if item.gated not in (True, False, None):
+            raise ValueError(f"gated that is {item.gated!r}")
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("names that are no text")

@@ -5,6 +5,7 @@ huggingface_hub is imported only when something is fetched, so that local checkp
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from fms_hub.errors import CandidateError
@@ -46,6 +47,27 @@ def fetch_weights(repo: str, commit: str) -> tuple[Path, ...]:
     names = folder.shard_names(folder.read_json(index), repo)
     root = client.fetch(repo, commit, names)
     return tuple(root / name for name in names)
+
+
+def weight_sizes(repo: str, commit: str, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Bytes of the files that `fetch_weights` would fetch, by name; none where it would refuse.
+
+    Args:
+        repo, commit: of the checkpoint; of shards their list is fetched.
+        sizes: of all files of the commit.
+
+    Raises:
+        CandidateError: the list of shards is unreadable.
+        HubError: it could not be fetched.
+    """
+    if folder.WEIGHTS in sizes:
+        return {folder.WEIGHTS: sizes[folder.WEIGHTS]}
+    if folder.SHARDS not in sizes:
+        return {}
+    from fms_hub.hub import client
+
+    index = client.fetch(repo, commit, [folder.SHARDS]) / folder.SHARDS
+    return {name: sizes.get(name, 0) for name in folder.shard_names(folder.read_json(index), repo)}
 
 
 def fetch_folder(repo: str, commit: str) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from ConfigSpace import ConfigurationSpace
 from fms_hub.errors import UsageError
 from fms_hub.finetune.trainer import Trainer
 from fms_hub.models.catalog import resolve
+from fms_hub.models.downloads import require_within, terms_of
 from fms_hub.records import Value
 from fms_hub.search.candidates import Candidates, describe_candidates, measure_seconds
 from fms_hub.search.cost import CostModel
@@ -22,6 +22,7 @@ from fms_hub.search.progress import counting_bar
 from fms_hub.search.selector import problem_of
 from fms_hub.search.space import Space
 from fms_hub.surrogate.inputs import Inputs
+from fms_hub.surrogate.naming import Named, resolve_surrogate
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.tasks.dataset import load_task
 from fms_hub.tasks.task import Task
@@ -92,7 +93,7 @@ def recommend(
     dataset: str | os.PathLike[str] | datasets.Dataset | datasets.DatasetDict | Task,
     candidates: Candidates = None,
     *,
-    surrogate: str | Path | Surrogate,
+    surrogate: Named = None,
     top: int = 5,
     max_epochs: int = 12,
     metric: str = "accuracy",
@@ -104,6 +105,7 @@ def recommend(
     label_column: str | None = None,
     revision: str | None = None,
     skip_bad: bool = False,
+    max_download: str | int | None = None,
     progress: bool = True,
 ) -> Recommendation:
     """Rank candidates and configurations for a dataset without training any of them.
@@ -113,8 +115,8 @@ def recommend(
 
     Args:
         dataset, candidates, metric, space, seed, device, image_size, image_column, label_column, revision,
-            skip_bad, progress: as in `fms_hub.select`.
-        surrogate: a meta-trained one, or its file.
+            skip_bad, max_download, progress: as in `fms_hub.select`.
+        surrogate: a meta-trained one, or what names it as in `fms_hub.select`; None means the bundled one.
         top: most candidates in the answer, >= 1.
         max_epochs: of a full run, >= 1.
 
@@ -123,11 +125,12 @@ def recommend(
 
     Raises:
         UsageError: what was given cannot be used, or the surrogate is not meta-trained.
-        HubError: a dataset or candidate could not be fetched.
+        HubError: a dataset, candidate or surrogate could not be fetched.
     """
-    model = surrogate if isinstance(surrogate, Surrogate) else Surrogate.load(Path(surrogate))
+    model = resolve_surrogate(surrogate)
     _check(model, top, max_epochs)
     chosen = resolve(candidates)
+    require_within(terms_of(chosen), max_download, shown=progress)
     task = load_task(
         dataset,
         image_column=image_column,
@@ -187,7 +190,8 @@ def _check(surrogate: Surrogate, top: int, max_epochs: int) -> None:
     if surrogate.learned is None:
         raise UsageError(
             f"the surrogate {surrogate.name!r} is not meta-trained, so it knows nothing before a search; "
-            "give one from `python -m training.meta_train`, or use select."
+            "name one of the Hub ('organisation/name') or a file of `python -m training.meta_train`, or use "
+            "select."
         )
     for name, value in (("top", top), ("max_epochs", max_epochs)):
         if value < 1:

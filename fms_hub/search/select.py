@@ -21,16 +21,18 @@ from fms_hub.finetune.trainer import Trainer
 from fms_hub.hub.about import About, AboutCandidate, write_about
 from fms_hub.models import from_timm
 from fms_hub.models.catalog import resolve
+from fms_hub.models.downloads import Terms, require_within, terms_of
 from fms_hub.records import Budget, Candidate, Observation, Proposal
 from fms_hub.search.acquisition import Rule
 from fms_hub.search.candidates import Candidates, describe_candidates, measure_seconds
+from fms_hub.search.generator import Proposals
 from fms_hub.search.progress import SearchBar, counting_bar
 from fms_hub.search.selection import Selection, conclude
 from fms_hub.search.selector import DEFAULT_ACQUISITION, Selector
 from fms_hub.search.shelf import best_of, check_space, checkpoint_name, clear, kept
 from fms_hub.search.space import Space
 from fms_hub.search.warm_start import read_earlier
-from fms_hub.surrogate.surrogate import Surrogate
+from fms_hub.surrogate.naming import Named, resolve_surrogate
 from fms_hub.tasks.dataset import load_task
 from fms_hub.tasks.task import Task
 from fms_hub.weights.describe import refresh
@@ -48,8 +50,9 @@ def select(
     max_epochs: int = 12,
     metric: str = "accuracy",
     space: ConfigurationSpace | None = None,
-    surrogate: str | Path | Surrogate | None = None,
+    surrogate: Named = None,
     acquisition: Rule = DEFAULT_ACQUISITION,
+    proposals: Proposals = "local",
     warm_start: str | Path | Sequence[str | Path] = (),
     out: str | Path | None = None,
     seed: int = 0,
@@ -61,6 +64,7 @@ def select(
     skip_bad: bool = False,
     keep_checkpoints: int | None = None,
     workers: int | None = None,
+    max_download: str | int | None = None,
     progress: bool = True,
 ) -> Selection:
     """Find the candidate and hyperparameters that fine-tune best on a dataset, within a budget.
@@ -78,8 +82,11 @@ def select(
         max_epochs: horizon of a run, >= 1; schedules end there.
         metric: ``"accuracy"``, ``"balanced_accuracy"`` or ``"macro_f1"`` on the validation split.
         space: a ConfigSpace over hyperparameters of `fms_hub.finetune.recipe.Recipe`.
-        surrogate: a `Surrogate` or the file of one; None learns from this search alone.
+        surrogate: a `Surrogate`, ``"bundled"``, ``"organisation/name[@revision]"`` on the Hub, a folder, a
+            file, or ``"scratch"``, which learns from this search alone; None means the bundled one where one
+            comes with this release, else ``"scratch"``.
         acquisition: how far ahead the search looks, see `fms_hub.search.acquisition.Rule`.
+        proposals: where new runs come from, see `fms_hub.search.generator.Proposals`.
         warm_start: folders of earlier logs over the same data, of searches or imported (see
             `fms_hub.hub.importers.log.import_log`); the surrogate knows their runs from the start.
         out: the search's folder; None means ``fms_hub_runs/NAME-HASH`` in the working directory.
@@ -90,22 +97,25 @@ def select(
         skip_bad: leave out unreadable images with a warning instead of refusing the dataset.
         keep_checkpoints: most checkpoints on disk besides the best; None keeps the last of each run.
         workers: processes that prepare images; None decides by size.
-        progress: draw progress bars on standard error.
+        max_download: most bytes of weights to fetch from the Hub in all, as a number or like ``"500MB"``.
+        progress: draw progress bars and tell downloads on standard error.
 
     Returns:
         The selection; its test score was computed once, for the winner.
 
     Raises:
         UsageError: what was given cannot be used; nothing expensive has started.
-        HubError: a dataset or candidate could not be fetched.
+        HubError: a dataset, candidate or surrogate could not be fetched.
         SearchError: every run failed.
         StorageError: the disk is full; everything logged is kept.
     """
     limit = None if budget is None else Budget.parse(budget)
     _check_settings(max_epochs, metric, keep_checkpoints)
     _check_space_is_trainable(Space(space))
-    model = surrogate if isinstance(surrogate, Surrogate | None) else Surrogate.load(Path(surrogate))
+    model = resolve_surrogate(surrogate)
     chosen = resolve(candidates)
+    terms = terms_of(chosen)
+    require_within(terms, max_download, shown=progress)
     task = load_task(
         dataset,
         image_column=image_column,
@@ -134,6 +144,7 @@ def select(
         graphs=graphs,
         surrogate=model,
         acquisition=acquisition,
+        proposals=proposals,
         seconds=seconds,
         warm_start=warm_start,
         out=folder,
@@ -142,12 +153,18 @@ def select(
     )
     loop = _Loop(selector, trainer, {c.name: c for c in chosen}, graphs, folder, keep_checkpoints)
     try:
-        write_about(folder, _about(task, chosen, trainer, graphs))
+        about = _about(task, chosen, trainer, graphs, terms, model.label)
+        write_about(folder, about)
         _check_disk(loop, limit)
         _run(loop, limit, progress)
         best = conclude(selector.history, folder, trainer, chosen)
         return Selection(
-            best, selector.history, spent=selector.spent, out=folder, trainer=trainer, candidates=chosen
+            best,
+            selector=selector,
+            out=folder,
+            trainer=trainer,
+            candidates=chosen,
+            about=about,
         )
     finally:
         selector.close()
@@ -248,7 +265,12 @@ def _identity(
 
 
 def _about(
-    task: Task, candidates: Sequence[Candidate], trainer: Trainer, graphs: Mapping[str, WeightGraph]
+    task: Task,
+    candidates: Sequence[Candidate],
+    trainer: Trainer,
+    graphs: Mapping[str, WeightGraph],
+    terms: Mapping[str, Terms],
+    surrogate: str,
 ) -> About:
     """What contributing the search needs besides its log."""
     items = tuple(
@@ -260,6 +282,8 @@ def _about(
             family=None if c.source in ("transformers", "module") else from_timm.family(c.architecture),
             repo=c.location if c.revision is not None else None,
             parameters=graphs[c.name].structure.parameters,
+            licence=terms[c.name].licence,
+            gated=terms[c.name].gated,
         )
         for c in candidates
     )
@@ -272,6 +296,7 @@ def _about(
         image_size=trainer.image_size,
         device=trainer.device.type,
         candidates=items,
+        surrogate=surrogate,
     )
 
 

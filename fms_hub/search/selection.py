@@ -17,6 +17,7 @@ from torch import nn
 
 from fms_hub.errors import SearchError
 from fms_hub.finetune.trainer import Trainer
+from fms_hub.hub.about import About
 from fms_hub.models.zoo import export
 from fms_hub.records import Candidate, Observation, Value
 from fms_hub.search.selector import Spent
@@ -63,6 +64,7 @@ class Selection:
         out: folder with the log, the sketches and the kept checkpoints.
         metric: name of the score.
         classes: class names, index = label.
+        surrogate: which one proposed: its name, and where it was read from.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Selection:
         out: Path,
         trainer: Trainer,
         candidates: Sequence[Candidate],
+        about: About,
     ) -> None:
         self.best = best
         self.history = tuple(history)
@@ -81,12 +84,21 @@ class Selection:
         self.out = out
         self.metric = trainer.metric
         self.classes = trainer.task.info.classes
+        self.surrogate = about.surrogate
+        self._terms = {item.name: (item.licence, item.gated) for item in about.candidates}
         self._trainer = trainer
         self._winner = next(c for c in candidates if c.name == best.candidate)
 
     def leaderboard(self) -> pd.DataFrame:
-        """One row per run, best first: candidate, hyperparameters, score, epochs, seconds, status."""
-        return leaderboard(self.history)
+        """One row per run, best first: candidate, hyperparameters, score, epochs, seconds, status.
+
+        And of the candidate: the licence of its weights and whether it is gated, None where that is unknown.
+        """
+        board = leaderboard(self.history)
+        for place, column in enumerate(("licence", "gated")):
+            values = [self._terms[name][place] for name in board["candidate"]]
+            board[column] = pd.Series(values, index=board.index, dtype=object)
+        return board
 
     def load_best(self) -> nn.Module:
         """The winning network in evaluation mode on the CPU: (B, 3, size, size) -> logits (B, classes)."""
@@ -132,11 +144,13 @@ class Selection:
     def to_json(self) -> dict[str, Any]:
         """What the command line prints with ``--json``."""
         shown = ("candidate", "hyperparameters", "score", "test_score", "epochs")
-        rows = self.leaderboard()[["candidate", "hyperparameters", "score", "epochs", "status"]]
+        shown_of_runs = ["candidate", "hyperparameters", "score", "epochs", "status", "licence", "gated"]
+        rows = self.leaderboard()[shown_of_runs]
         return {
             "best": {name: getattr(self.best, name) for name in shown},
             "leaderboard": rows.astype(object).where(rows.notna(), None).to_dict(orient="records"),
             "budget": {"epochs": self.spent.epochs, "seconds": round(self.spent.seconds, 3)},
+            "surrogate": self.surrogate,
             "out": str(self.out),
         }
 

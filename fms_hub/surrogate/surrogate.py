@@ -70,6 +70,11 @@ class Surrogate:
         """Its name, and where it was read from a file the sha256: equal for the same surrogate anywhere."""
         return self.name if self.source is None else f"{self.name} sha256:{self.source.sha256[:16]}"
 
+    @property
+    def label(self) -> str:
+        """Its name and all that is known of where it was read from, for logs and reports."""
+        return self.name if self.source is None else f"{self.name} {self.source}"
+
     @classmethod
     def from_pretrained(
         cls,
@@ -175,7 +180,7 @@ class Surrogate:
         return cls(content.name, content.learned, content.parameters, content.scaling, content.form, data)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
-        """Write what `from_pretrained` reads: the file, its header as config.json, and a card if it lacks one.
+        """Write what `from_pretrained` reads: the file, its header as config.json, a card if it has none.
 
         Raises:
             ValueError: as in `save`.

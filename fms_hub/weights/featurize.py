@@ -64,9 +64,7 @@ def featurize(
             return _without_weights(structure)
         random = original.load(found, image_size).module
         return _of_tensors(structure, _InMemory(random, device), found.name)
-    path = cache.graph_path(
-        architecture, found.fingerprint, "" if found.source == "folder" else found.location or ""
-    )
+    path = _path(found, architecture)
     graph = cache.load_graph(path)
     if graph is None:
         if isinstance(candidate, Candidate):
@@ -74,6 +72,22 @@ def featurize(
         graph = _read(found, structure_of(found, architecture, image_size), device, stream, image_size)
         cache.save_graph(path, graph)
     return graph
+
+
+def is_kept(candidate: Candidate, image_size: int | None = None) -> bool:
+    """Whether a candidate's graph is in the cache, so that `featurize` reads no weights of it.
+
+    Raises:
+        CandidateError, HubError: as in `featurize`.
+    """
+    if candidate.source in ("module", "scratch"):
+        return False
+    return _path(candidate, original.architecture_key(candidate, image_size)).is_file()
+
+
+def _path(candidate: Candidate, architecture: str) -> Path:
+    repo = "" if candidate.source == "folder" else candidate.location or ""
+    return cache.graph_path(architecture, candidate.fingerprint, repo)
 
 
 def structure_of(candidate: Candidate, architecture: str, image_size: int | None = None) -> Structure:

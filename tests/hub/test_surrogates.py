@@ -117,7 +117,7 @@ pull("org/again")
         "HubError: org/model has no surrogate.safetensors at commit aaaaaaaaaaaa",
         "CheckpointError: ",
         "Unreachable: the Hub is busy or failing",
-        f"Tampered: surrogate.safetensors of org/best at commit {FIRST[:12]} has sha256 {digest(files['one'])}",
+        f"Tampered: {FILE} of org/best at commit {FIRST[:12]} has sha256 {digest(files['one'])}",
         "UsageError: the revision of org/best is given twice",
         "UsageError: bundled is no repository of the Hub",
         "CheckpointError: absent.safetensors does not exist; a surrogate is 'bundled'",
@@ -209,3 +209,65 @@ def test_a_folder_is_read_as_it_was_saved(tmp_path: Path) -> None:
         assert again.source.sha256 == digest((folder / FILE).read_bytes())
         assert again.identity == f"kept sha256:{again.source.sha256[:16]}"
         assert saved.identity == "kept"
+
+
+CLI = """
+from fms_hub import cli
+def run(*arguments):
+    sys.argv = ["fms-hub", *arguments]
+    try:
+        cli.main()
+    except SystemExit as end:
+        if end.code:
+            print(end.code)
+"""
+
+
+def test_the_command_line_pulls_lists_describes_and_verifies(
+    hub: LoopbackHub, files: dict[str, bytes]
+) -> None:
+    hub.add("org/best", {FILE: files["one"]}, FIRST)
+    hub.add("org/more", {FILE: files["two"]}, FIRST, tags=["fms-hub-surrogate"])
+    told = hub.run(
+        f"""{PRELUDE}{CLI}
+run("surrogate", "verify", "org/best", "--json")
+run("surrogate", "verify", "org/best", "--json", "--sha256", "{digest(files["one"])}")
+run("surrogate", "pull", "org/best", "--json")
+run("surrogate", "list", "--json", "--hub")
+run("surrogate", "info", "org/best", "--json")
+run("surrogate", "verify", "org/best", "--json")
+run("surrogate", "pull", "bundled", "--json")
+"""
+    )
+    one = digest(files["one"])
+    source = {"repo": "org/best", "commit": FIRST, "sha256": one}
+    assert told[0] == told[6] == "2"
+    verified, pulled, listed, described, again = map(json.loads, told[1:6])
+    assert verified == {"name": "org/best", **source, "compared_with": ["--sha256"]}
+    assert pulled == {"name": "org/best", **source, "before": None}
+    assert listed == [
+        {"name": "org/best", "commit": FIRST, "sha256": one, "here": True},
+        {"name": "org/more", "commit": None, "sha256": None, "here": False},
+    ]
+    assert described | {"name": "one", "bytes": len(files["one"]), "observations": 4, **source} == described
+    assert again["compared_with"] == ["pin"]
+    hub.add("org/best", {FILE: files["two"]}, SECOND)
+    told = hub.run(
+        f"""{PRELUDE}{CLI}
+run("surrogate", "pull", "org/best")
+run("surrogate", "pull", "org/best")
+run("surrogate", "list")
+run("surrogate", "info", "org/best@{FIRST}")
+run("surrogate", "verify", "org/best")
+run("surrogate", "verify", "org/best", "--sha256", "{one}")
+"""
+    )
+    two = f"org/best@{SECOND} sha256:{digest(files['two'])}"
+    assert told[:2] == [f"{two} (moved from {FIRST})", f"{two} (as before)"]
+    assert told[2].split() == ["name", "commit", "sha256", "here"]
+    assert told[3].split() == ["org/best", SECOND[:12], digest(files["two"])[:12], "yes"]
+    assert [line.split() for line in told if line.startswith(("name  ", "commit  "))][1:] == [
+        ["name", "one"],
+        ["commit", FIRST],
+    ]
+    assert told[-2:] == [f"sound: {two} (pin)", "1"]

@@ -51,7 +51,13 @@ def task() -> Task:
 
 
 def search(task: Task, out: Path, budget: str = "7 epochs", **changes: object) -> fms_hub.Selection:
-    settings: dict[str, object] = {"max_epochs": 3, "image_size": 32, "progress": False, "space": SMALL}
+    settings: dict[str, object] = {
+        "max_epochs": 3,
+        "image_size": 32,
+        "progress": False,
+        "space": SMALL,
+        "surrogate": "scratch",
+    }
     return fms_hub.select(task, CANDIDATES, budget=budget, out=out, **{**settings, **changes})  # type: ignore[arg-type]
 
 
@@ -80,6 +86,7 @@ def test_the_folder_says_what_the_search_was_about_without_class_names(
         ("scratch:test_vit", "vision_transformer", None),
     ]
     assert about.candidates[0].parameters == 373_658
+    assert about.surrogate == selection.surrogate == "scratch"
     assert "small-digits" not in (selection.out / "about.json").read_text()
 
 
@@ -89,6 +96,7 @@ def test_validation_chooses_and_the_best_is_on_top(selection: fms_hub.Selection)
     assert board.index[0] == selection.best.run
     assert board["score"].is_monotonic_decreasing
     assert board["epochs"].sum() == 7
+    assert set(board["licence"]) == {None} and set(board["gated"]) == {False}
 
 
 def test_the_checkpoint_really_scores_what_the_log_says(selection: fms_hub.Selection, task: Task) -> None:
