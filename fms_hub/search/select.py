@@ -81,7 +81,8 @@ def select(
         budget: ``"40 epochs"``, ``"20m"`` or a `Budget`; None derives one and prints it.
         max_epochs: horizon of a run, >= 1; schedules end there.
         metric: ``"accuracy"``, ``"balanced_accuracy"`` or ``"macro_f1"`` on the validation split.
-        space: a ConfigSpace over hyperparameters of `fms_hub.finetune.recipe.Recipe`.
+        space: a ConfigSpace over hyperparameters of `fms_hub.finetune.recipe.Recipe`; ``self_tuning`` is among
+            those that the default space leaves out.
         surrogate: a `Surrogate`, ``"bundled"``, ``"organisation/name[@revision]"`` on the Hub, a folder, a
             file, or ``"scratch"``, which learns from this search alone; None means the bundled one where one
             comes with this release, else ``"scratch"``.
@@ -111,7 +112,7 @@ def select(
     """
     limit = None if budget is None else Budget.parse(budget)
     _check_settings(max_epochs, metric, keep_checkpoints)
-    _check_space_is_trainable(Space(space))
+    recipes = _recipes(Space(space))
     model = resolve_surrogate(surrogate)
     chosen = resolve(candidates)
     terms = terms_of(chosen)
@@ -126,6 +127,8 @@ def select(
         progress=counting_bar("checking images", shown=progress),
     )
     trainer = Trainer(task, metric=metric, image_size=image_size, device=device, seed=seed, workers=workers)
+    if any(recipe.self_tuning for recipe in recipes):
+        trainer.require_tuning_images()
     limit = limit or _derive_budget(len(chosen), max_epochs)
     identity = _identity(task, chosen, metric, trainer.image_size)
     names = [candidate.name for candidate in chosen]
@@ -235,10 +238,9 @@ def _check_settings(max_epochs: int, metric: str, keep_checkpoints: int | None) 
         raise UsageError(f"keep_checkpoints must be at least 1, found {keep_checkpoints}.")
 
 
-def _check_space_is_trainable(space: Space) -> None:
-    """Fine-tuning must be able to follow whatever the space can propose."""
-    for values in [space.default(), *space.sample(64, seed=0)]:
-        Recipe.from_hyperparameters(values)
+def _recipes(space: Space) -> list[Recipe]:
+    """A sample of what the space can propose, all of which fine-tuning must be able to follow."""
+    return [Recipe.from_hyperparameters(values) for values in [space.default(), *space.sample(64, seed=0)]]
 
 
 def _derive_budget(candidates: int, max_epochs: int) -> Budget:
