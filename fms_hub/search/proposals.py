@@ -36,13 +36,19 @@ def diverse_order(problem: Problem) -> tuple[str, ...]:
         return tuple(unknown)
     rows = np.array([problem.start[name] for name in known])
     rows = (rows - rows.mean(axis=0)) / np.maximum(rows.std(axis=0), 1e-9)
-    chosen = [int(np.argmin(np.square(rows).sum(axis=1)))]
-    nearest = _distances(rows, chosen[0])
-    while len(chosen) < len(known):
+    central = int(np.argmin(np.square(rows).sum(axis=1)))
+    return tuple([known[i] for i in farthest_first(rows, central, len(known))] + unknown)
+
+
+def farthest_first(rows: NDArray[np.float64], first: int, n: int) -> list[int]:
+    """Indices of n rows (all, D), each as far as possible from those before it (Gonzalez 1985)."""
+    chosen = [first]
+    nearest = _distances(rows, first)
+    while len(chosen) < n:
+        nearest[chosen] = -1.0
         chosen.append(int(np.argmax(nearest)))
         nearest = np.minimum(nearest, _distances(rows, chosen[-1]))
-        nearest[chosen] = -1.0
-    return tuple([known[i] for i in chosen] + unknown)
+    return chosen
 
 
 def _distances(rows: NDArray[np.float64], index: int) -> NDArray[np.float64]:

@@ -20,7 +20,8 @@ from fms_hub.finetune.trainer import Trainer
 from fms_hub.hub.about import About
 from fms_hub.models.zoo import export
 from fms_hub.records import Candidate, Observation, Value
-from fms_hub.search.selector import Spent
+from fms_hub.search.belief import Belief
+from fms_hub.search.selector import Selector
 from fms_hub.search.shelf import best_of
 from fms_hub.search.to_optuna import to_optuna
 from fms_hub.tasks.images import Images
@@ -70,22 +71,22 @@ class Selection:
     def __init__(
         self,
         best: Best,
-        history: Sequence[Observation],
         *,
-        spent: Spent,
+        selector: Selector,
         out: Path,
         trainer: Trainer,
         candidates: Sequence[Candidate],
         about: About,
     ) -> None:
         self.best = best
-        self.history = tuple(history)
-        self.spent = spent
+        self.history = selector.history
+        self.spent = selector.spent
         self.out = out
         self.metric = trainer.metric
         self.classes = trainer.task.info.classes
         self.surrogate = about.surrogate
         self._terms = {item.name: (item.licence, item.gated) for item in about.candidates}
+        self._selector = selector
         self._trainer = trainer
         self._winner = next(c for c in candidates if c.name == best.candidate)
 
@@ -99,6 +100,10 @@ class Selection:
             values = [self._terms[name][place] for name in board["candidate"]]
             board[column] = pd.Series(values, index=board.index, dtype=object)
         return board
+
+    def belief(self) -> Belief:
+        """What the search has come to believe of configurations, trained or not."""
+        return self._selector.belief()
 
     def load_best(self) -> nn.Module:
         """The winning network in evaluation mode on the CPU: (B, 3, size, size) -> logits (B, classes)."""

@@ -17,9 +17,12 @@ from fms_hub.errors import BudgetError, CandidateError, UsageError
 from fms_hub.hub.logbook import Logbook
 from fms_hub.records import Budget, Observation, Proposal, TaskInfo
 from fms_hub.search.acquisition import Rule
+from fms_hub.search.belief import Belief
 from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, Vector
-from fms_hub.search.scheduler import Situation, fit_size, fit_to, propose
+from fms_hub.search.generator import Generator, Proposals
+from fms_hub.search.proposals import Configuration
+from fms_hub.search.scheduler import Situation, conditioned, designing, fit_size, fit_to, propose
 from fms_hub.search.space import Space
 from fms_hub.search.warm_start import read_earlier
 from fms_hub.surrogate.surrogate import Surrogate
@@ -58,6 +61,7 @@ class Selector:
         identity: further fingerprints that must agree when a search is resumed.
         seed: of all proposals.
         acquisition: see `fms_hub.search.acquisition.Rule`.
+        proposals: where new runs come from, see `fms_hub.search.generator.Proposals`.
         seconds: of one epoch of each candidate with default hyperparameters, as far as known.
         warm_start: folders of earlier logs over the same data, of searches or imported. The surrogate
             knows their runs from the start; they cost nothing, are not in `history` and never go on.
@@ -81,15 +85,17 @@ class Selector:
         identity: Mapping[str, str] | None = None,
         seed: int = 0,
         acquisition: Rule = DEFAULT_ACQUISITION,
+        proposals: Proposals = "local",
         seconds: Mapping[str, float] | None = None,
         warm_start: str | Path | Sequence[str | Path] = (),
     ) -> None:
-        _check(candidates, max_epochs, acquisition)
+        _check(candidates, max_epochs, acquisition, proposals)
         self.budget = Budget.parse(budget)
         self._graphs = dict(graphs or {})
         self._base = surrogate if surrogate is not None else Surrogate()
         self._problem = problem_of(candidates, Space(space), max_epochs, task, self._graphs)
-        self._seed, self._acquisition = seed, acquisition
+        self._seed, self._acquisition, self._proposals = seed, acquisition, proposals
+        self._generator = Generator(self._problem, seed) if proposals == "gflownet" else None
         self._cost = CostModel.prior(candidates, seconds)
         self._earlier = read_earlier(
             warm_start, candidates, self._problem.space, identity=identity or {}, out=out
@@ -117,6 +123,7 @@ class Selector:
             "seed": str(self._seed),
             "acquisition": self._acquisition,
             "surrogate": self._base.identity,
+            **({} if self._proposals == "local" else {"proposals": self._proposals}),
             **self._earlier.identity,
         }
 
@@ -137,7 +144,8 @@ class Selector:
         if epochs_left <= 0 or seconds_left <= 0:
             return None
         situation = self._situation(seconds_left)
-        proposal = propose(situation, self._surrogate(situation))
+        surrogate = self._surrogate(situation)
+        proposal = propose(situation, surrogate, self._generated(situation, surrogate))
         if proposal is not None:
             self._pending[proposal.run] = proposal
             self._asking[proposal.run] = time.perf_counter() - start
@@ -209,6 +217,11 @@ class Selector:
         """Never propose this run again, because its checkpoint is gone."""
         self._stopped.add(run)
 
+    def belief(self) -> Belief:
+        """What the search believes now of configurations, trained or not."""
+        situation = self._situation(self._left()[1])
+        return Belief(self._problem, conditioned(situation, self._surrogate(situation)))
+
     def close(self) -> None:
         """Release the logbook; what was told is kept."""
         if self._log is not None:
@@ -243,6 +256,11 @@ class Selector:
             self._fitted = (size, fit_to(situation, self._base, size))
         return self._fitted[1]
 
+    def _generated(self, situation: Situation, surrogate: Surrogate) -> list[Configuration]:
+        if self._generator is None or designing(situation, surrogate):
+            return []
+        return self._generator.configurations(situation, surrogate)
+
     def _graph_of(
         self, candidate: str, checkpoint: nn.Module | Mapping[str, Tensor] | WeightGraph | None
     ) -> WeightGraph | None:
@@ -268,9 +286,11 @@ class Selector:
         return WeightGraph.load(self._folder / observation.sketch).pooled()
 
 
-def _check(candidates: Sequence[str], max_epochs: int, acquisition: str) -> None:
+def _check(candidates: Sequence[str], max_epochs: int, acquisition: str, proposals: str) -> None:
     if acquisition not in get_args(Rule):
         raise UsageError(f"acquisition must be one of {', '.join(get_args(Rule))}; found {acquisition!r}.")
+    if proposals not in get_args(Proposals):
+        raise UsageError(f"proposals must be one of {', '.join(get_args(Proposals))}; found {proposals!r}.")
     if not candidates:
         raise CandidateError("a search needs at least one candidate, found none.")
     if len(set(candidates)) != len(candidates):
