@@ -81,8 +81,8 @@ def select(
         budget: ``"40 epochs"``, ``"20m"`` or a `Budget`; None derives one and prints it.
         max_epochs: horizon of a run, >= 1; schedules end there.
         metric: ``"accuracy"``, ``"balanced_accuracy"`` or ``"macro_f1"`` on the validation split.
-        space: a ConfigSpace over hyperparameters of `fms_hub.finetune.recipe.Recipe`; ``self_tuning`` is among
-            those that the default space leaves out.
+        space: a ConfigSpace over hyperparameters of `fms_hub.finetune.recipe.Recipe`; the default one has all
+            but ``self_tuning``.
         surrogate: a `Surrogate`, ``"bundled"``, ``"organisation/name[@revision]"`` on the Hub, a folder, a
             file, or ``"scratch"``, which learns from this search alone; None means the bundled one where one
             comes with this release, else ``"scratch"``.
