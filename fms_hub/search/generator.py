@@ -43,14 +43,24 @@ class Generator:
         problem: of the search.
         seed: of the network and its draws.
         beta: how much better configurations are preferred, > 0, see `fms_hub.search.gflownet.rewards.learn`.
+        first, following: training where the surrogate is fitted, and for each proposal from there.
 
     Raises:
         SpaceError: the space has no valid configuration, or a hyperparameter of an unknown kind.
     """
 
-    def __init__(self, problem: Problem, seed: int, beta: float = BETA) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        seed: int,
+        *,
+        beta: float = BETA,
+        first: Effort = FIRST,
+        following: Effort = FOLLOWING,
+    ) -> None:
         self._untrained = Policy(Tree(problem.candidates, problem.space), seed)
         self._seed, self._beta = seed, beta
+        self._first, self._following = first, following
         self._trained: tuple[int, Policy] = (-1, self._untrained)
 
     def configurations(self, situation: Situation, surrogate: Surrogate) -> list[Configuration]:
@@ -61,7 +71,7 @@ class Generator:
             surrogate: fitted by `fms_hub.search.scheduler.fit_to` for this situation.
         """
         seed = _seed(self._seed, len(situation.history), len(situation.pending))
-        policy = self._follow(self._base(situation, surrogate), situation, surrogate, FOLLOWING, seed)
+        policy = self._follow(self._base(situation, surrogate), situation, surrogate, self._following, seed)
         states = policy.sample(GENERATED, torch.Generator().manual_seed(seed))
         return policy.tree.configurations(states, np.random.default_rng(seed))
 
@@ -73,7 +83,7 @@ class Generator:
             before = replace(situation, history=known, pending=())
             policy = self._untrained
             if before.observed or surrogate.learned is not None:
-                policy = self._follow(policy, before, surrogate, FIRST, _seed(self._seed, size))
+                policy = self._follow(policy, before, surrogate, self._first, _seed(self._seed, size))
             self._trained = (size, policy)
         return self._trained[1]
 

@@ -86,30 +86,41 @@ def sample_configurations(
         )
     policy = Policy(Tree(belief.problem.candidates, belief.problem.space), seed)
     trained = learn(policy, lambda c: belief.full_runs(c).mean, effort or Effort(), seed, beta)
-    states = np.unique(trained.sample(max(DRAWS, 8 * n), torch.Generator().manual_seed(seed)), axis=0)
+    states = trained.sample(max(DRAWS, SHORTLIST * n), torch.Generator().manual_seed(seed))
     drawn = trained.tree.configurations(states, np.random.default_rng(seed))
-    return _told(belief, drawn, n)
+    best = _best(_told(belief, drawn), n)
+    chosen = farthest_first(_rows(belief.problem, best), 0, min(n, len(best)))
+    return tuple(best[i] for i in sorted(chosen))
 
 
-def _told(belief: Belief, drawn: Sequence[Configuration], n: int) -> tuple[Sampled, ...]:
-    """The best and those farthest from it, among the best quarter."""
+def _told(belief: Belief, drawn: Sequence[Configuration]) -> list[Sampled]:
+    """What is predicted of each, best first."""
     believed = belief.full_runs(drawn)
-    best = np.argsort(-believed.mean, kind="stable")[: max(n, len(drawn) // SHORTLIST)]
-    rows = _rows(belief.problem, [drawn[i] for i in best])
-    chosen = sorted(farthest_first(rows, 0, min(n, len(best))))
-    return tuple(
+    reach = INTERVAL * believed.std
+    return [
         Sampled(
             drawn[i].candidate,
             drawn[i].hyperparameters,
             score=_within(believed.mean[i]),
-            low=_within(believed.mean[i] - INTERVAL * believed.std[i]),
-            high=_within(believed.mean[i] + INTERVAL * believed.std[i]),
+            low=_within(believed.mean[i] - reach[i]),
+            high=_within(believed.mean[i] + reach[i]),
         )
-        for i in best[chosen]
-    )
+        for i in np.argsort(-believed.mean, kind="stable")
+    ]
 
 
-def _rows(problem: Problem, configurations: Sequence[Configuration]) -> NDArray[np.float64]:
+def _best(told: Sequence[Sampled], n: int) -> list[Sampled]:
+    """The different ones of the best quarter; where they are fewer than n, the next best too."""
+    different: list[Sampled] = []
+    for place, item in enumerate(told):
+        if place >= len(told) // SHORTLIST and len(different) >= n:
+            break
+        if item not in different:
+            different.append(item)
+    return different
+
+
+def _rows(problem: Problem, configurations: Sequence[Sampled]) -> NDArray[np.float64]:
     """Where configurations lie: encoded hyperparameters, and another candidate a range away."""
     candidates = np.array([[c.candidate == name for name in problem.candidates] for c in configurations])
     encoded = problem.space.encode([c.hyperparameters for c in configurations])
