@@ -24,11 +24,12 @@ def strips(rows: Mapping[str, Sequence[float]], marks: Mapping[str, float], titl
         The SVG's text.
     """
     height = _TOP + _STRIP * len(rows) + 30
+    legend = "bar: quartiles" + (", red: best linear probe" if marks else "")
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
         f'viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif" font-size="12">',
         f'<rect width="{_WIDTH}" height="{height}" fill="white"/>',
-        f'<text x="{_LEFT}" y="20">{escape(title)} ; bar: quartiles, red: best linear probe</text>',
+        f'<text x="{_LEFT}" y="20">{escape(title)} ; {legend}</text>',
     ]
     parts += [_gridline(tick / 5, height) for tick in range(6)]
     for i, (name, values) in enumerate(rows.items()):
