@@ -1,0 +1,1 @@
+"""The problems, the ways of training and the searches of the benchmark `self_tuning`."""

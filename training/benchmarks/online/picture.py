@@ -1,0 +1,89 @@
+"""Pictures of curves as SVG, drawn without any library: small panels side by side, one legend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+COLOURS = ("#36c", "#c22", "#282", "#b70", "#828", "#555")
+_WIDTH, _HEIGHT, _GAP, _LEFT, _TOP, _COLUMNS = 240, 150, 60, 50, 60, 3
+
+Curve = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes.
+
+    Attributes:
+        title: what is drawn.
+        curves: points (x, y) by what the legend calls them, several curves of the same name allowed.
+        across: what x is.
+    """
+
+    title: str
+    curves: Mapping[str, Sequence[Curve]]
+    across: str
+
+
+def panels(title: str, drawn: Sequence[Panel]) -> str:
+    """The SVG's text; every panel scales itself to its curves.
+
+    Raises:
+        ValueError: a panel has no point.
+    """
+    columns = min(_COLUMNS, len(drawn))
+    width = _LEFT + columns * (_WIDTH + _GAP)
+    height = _TOP + -(-len(drawn) // columns) * (_HEIGHT + _GAP)
+    names = list(dict.fromkeys(name for panel in drawn for name in panel.curves))
+    colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+        f'<text x="{_LEFT}" y="18" font-size="13">{escape(title)}</text>',
+    ]
+    for index, name in enumerate(names):
+        x = _LEFT + 130 * index
+        parts.append(
+            f'<line x1="{x}" x2="{x + 20}" y1="34" y2="34" stroke="{colours[name]}" stroke-width="2"/>'
+        )
+        parts.append(f'<text x="{x + 25}" y="38">{escape(name)}</text>')
+    for index, panel in enumerate(drawn):
+        row, column = divmod(index, columns)
+        parts += _panel(panel, colours, _LEFT + column * (_WIDTH + _GAP), _TOP + row * (_HEIGHT + _GAP))
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _panel(panel: Panel, colours: Mapping[str, str], left: float, top: float) -> list[str]:
+    points = [point for curves in panel.curves.values() for curve in curves for point in curve]
+    if not points:
+        raise ValueError(f"the panel {panel.title!r} has no points to draw")
+    (low_x, high_x), (low_y, high_y) = (_range([point[axis] for point in points]) for axis in (0, 1))
+
+    def at(x: float, y: float) -> str:
+        across = left + _WIDTH * (x - low_x) / (high_x - low_x)
+        return f"{across:.1f},{top + _HEIGHT * (high_y - y) / (high_y - low_y):.1f}"
+
+    parts = [
+        f'<rect x="{left}" y="{top}" width="{_WIDTH}" height="{_HEIGHT}" fill="none" stroke="#bbb"/>',
+        f'<text x="{left}" y="{top - 5}">{escape(panel.title)}</text>',
+        f'<text x="{left - 4}" y="{top + 9}" text-anchor="end" fill="#555">{high_y:.3g}</text>',
+        f'<text x="{left - 4}" y="{top + _HEIGHT}" text-anchor="end" fill="#555">{low_y:.3g}</text>',
+        f'<text x="{left}" y="{top + _HEIGHT + 14}" fill="#555">{low_x:.3g}</text>',
+        f'<text x="{left + _WIDTH}" y="{top + _HEIGHT + 14}" text-anchor="end" fill="#555">'
+        f"{high_x:.3g} {escape(panel.across)}</text>",
+    ]
+    for name, curves in panel.curves.items():
+        for curve in curves:
+            line = " ".join(at(x, y) for x, y in curve)
+            parts.append(
+                f'<polyline points="{line}" fill="none" stroke="{colours[name]}" stroke-width="1.5"/>'
+            )
+    return parts
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)

@@ -1,0 +1,261 @@
+"""Self-tuning against grid, random and Bayesian search at equal compute, and what its schedules are worth.
+
+    python -m training.benchmarks.self_tuning --data DIR [--problem NAME] [--seeds 3] [--out DIR]
+        [--json] [--quick]
+
+Three problems: a small network on 3,000 images of CIFAR-10, a bundled candidate on 1,500 flowers, and a small
+LSTM on the text of Python's standard library. Every search has the same processor seconds of one thread:
+those of `RUNS` plain runs, timed first. It may use the validation part as it likes; of the epoch with the
+lowest validation loss so far, test loss and accuracy are reported.
+
+Controls train plain networks: at the hyperparameters where a self-tuning run ended, at those perturbed as
+widely as self-tuning begins to, and along the schedule that it took. Pictures show loss against seconds and
+schedules from low, default and high starts. Resumable: finished searches in DIR are read back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from fms_hub.corpus.wholefile import write_whole
+from fms_hub.finetune.self_tuning.hyperparameters import SPREAD
+from training.benchmarks.against_random import interval
+from training.benchmarks.online.images import Cifar, Flowers
+from training.benchmarks.online.picture import Panel, panels
+from training.benchmarks.online.problem import Problem
+from training.benchmarks.online.searches import SEARCHES, started_at
+from training.benchmarks.online.text import Text
+from training.benchmarks.online.training import (
+    Clock,
+    Point,
+    Run,
+    constant,
+    replayed,
+    train_fixed,
+    train_tuned,
+    values_of,
+)
+
+RUNS, QUICK_RUNS = 12, 3
+"""Plain runs whose processor time every search has."""
+STARTS: Mapping[str, float | None] = {"low": 0.02, "default": None, "high": 0.6}
+CONTROLS = ("self-tuning", "final value", "perturbed final value", "schedule")
+METRICS = {"validation": "validation loss", "test": "test loss", "test_accuracy": "test accuracy"}
+PROBLEMS = ("cifar10", "flowers5", "text")
+
+
+def opened(name: str, data: Path, *, quick: bool) -> Problem:
+    """The problem of that name; a quick one has two epochs of few examples."""
+    problem: Problem
+    match name:
+        case "cifar10":
+            problem = Cifar(data, quick=quick)
+        case "flowers5":
+            problem = Flowers(data, quick=quick)
+        case _:
+            problem = Text(quick=quick)
+    if quick:
+        problem.epochs = 2
+    return problem
+
+
+def plain_seconds(problem: Problem) -> float:
+    """Processor seconds of one plain run at the default hyperparameters."""
+    clock = Clock()
+    at = constant([tunable.unconstrain(tunable.start) for tunable in problem.tunables])
+    train_fixed(problem, at, 0, clock, math.inf)
+    return clock.spent
+
+
+def from_starts(problem: Problem, seed: int) -> dict[str, Run]:
+    """Self-tuning runs of one seed from three starts."""
+    return {
+        name: train_tuned(
+            problem,
+            problem.tunables if share is None else started_at(problem, share),
+            seed,
+            Clock(),
+            math.inf,
+        )
+        for name, share in STARTS.items()
+    }
+
+
+def controls(problem: Problem, tuned: Run, seed: int) -> dict[str, Run]:
+    """Plain runs at what a self-tuning run found."""
+    final = constant(tuned.schedule[-1])
+    return {
+        "final value": train_fixed(problem, final, seed, Clock(), math.inf),
+        "perturbed final value": train_fixed(problem, final, seed, Clock(), math.inf, spread=SPREAD),
+        "schedule": train_fixed(problem, replayed(tuned.schedule), seed, Clock(), math.inf),
+    }
+
+
+def best_so_far(runs: Iterable[Run]) -> list[Point]:
+    """The points that had the lowest validation loss when they came, in the order of the clock."""
+    best: list[Point] = []
+    for point in sorted((point for run in runs for point in run.points), key=lambda point: point.seconds):
+        if not best or point.validation < best[-1].validation:
+            best.append(point)
+    return best
+
+
+def kept(path: Path, make: Callable[[], Mapping[str, Run]]) -> dict[str, Run]:
+    """What the file holds, made and written first if it is absent."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps({name: asdict(run) for name, run in make().items()}).encode())
+    return {
+        name: Run([Point(**point) for point in run["points"]], run["schedule"])
+        for name, run in json.loads(path.read_bytes()).items()
+    }
+
+
+def seconds_of(path: Path, problem: Problem) -> float:
+    """The seconds of one plain run, timed once."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(plain_seconds(problem)).encode())
+    return float(json.loads(path.read_bytes()))
+
+
+def benchmark(problem: Problem, out: Path, seeds: int, runs: int) -> list[dict[str, object]]:
+    """Run or read back everything of a problem, draw its pictures, and return its rows.
+
+    Args:
+        problem: what to train.
+        out: folder of the results.
+        seeds: how many searches of each kind.
+        runs: plain runs whose processor time each has.
+    """
+    seconds = runs * seconds_of(out / "seconds.json", problem)
+    found: dict[str, list[list[Point]]] = {name: [] for name in SEARCHES}
+    controlled: dict[str, list[list[Point]]] = {name: [] for name in CONTROLS}
+    for seed in range(seeds):
+        for name, search in SEARCHES.items():
+            trained = kept(
+                out / f"{name}-{seed}.json",
+                lambda search=search, seed=seed: {  # type: ignore[misc]
+                    str(number): run for number, run in enumerate(search(problem, seed, seconds))
+                },
+            )
+            found[name].append(best_so_far(trained.values()))
+        starts = kept(out / f"starts-{seed}.json", lambda seed=seed: from_starts(problem, seed))  # type: ignore[misc]
+        more = kept(
+            out / f"controls-{seed}.json",
+            lambda seed=seed, tuned=starts["default"]: controls(problem, tuned, seed),  # type: ignore[misc]
+        )
+        for name, run in {"self-tuning": starts["default"], **more}.items():
+            controlled[name].append(best_so_far([run]))
+        write_whole(out / f"schedules-{seed}.svg", schedules(problem, starts).encode())
+    write_whole(out / "losses.svg", losses(problem, found).encode())
+    return [
+        {"problem": problem.name, "kind": kind, **row}
+        for kind, of in (("search", found), ("control", controlled))
+        for row in rows_of(of)
+    ]
+
+
+def rows_of(found: Mapping[str, Sequence[Sequence[Point]]]) -> list[dict[str, object]]:
+    """Mean and interval over seeds of what each method chose in the end; without an interval for one seed."""
+    rows: list[dict[str, object]] = []
+    for method, curves in found.items():
+        for key, metric in METRICS.items():
+            values = [float(getattr(curve[-1], key)) for curve in curves]
+            mean, low, high = interval(values) if len(values) > 1 else (values[0],) * 3
+            rows.append(
+                {"method": method, "metric": metric, "mean": mean, "low": low, "high": high, "n": len(values)}
+            )
+    return rows
+
+
+def losses(problem: Problem, found: Mapping[str, Sequence[Sequence[Point]]]) -> str:
+    """Losses of the best so far against seconds, one line a seed."""
+    drawn = [
+        Panel(
+            METRICS[key],
+            {
+                name: [_steps([(p.seconds, float(getattr(p, key))) for p in curve]) for curve in curves]
+                for name, curves in found.items()
+            },
+            "s",
+        )
+        for key in METRICS
+    ]
+    return panels(f"{problem.name}: best so far by validation loss, processor seconds", drawn)
+
+
+def schedules(problem: Problem, starts: Mapping[str, Run]) -> str:
+    """Each hyperparameter against epochs from each start."""
+    values = {
+        start: [values_of(problem.tunables, at) for at in run.schedule] for start, run in starts.items()
+    }
+    drawn = [
+        Panel(
+            tunable.name,
+            {
+                start: [[(float(epoch), at[tunable.name]) for epoch, at in enumerate(path)]]
+                for start, path in values.items()
+            },
+            "epochs",
+        )
+        for tunable in problem.tunables
+    ]
+    return panels(f"{problem.name}: hyperparameters of self-tuning runs, by where they start", drawn)
+
+
+def _steps(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """A staircase: each value holds until the next."""
+    corners = [(later[0], earlier[1]) for earlier, later in itertools.pairwise(curve)]
+    return [point for pair in zip(curve, [*corners, curve[-1]], strict=True) for point in pair]
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| problem | kind | method | metric | mean | 95 % interval | n |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['problem']} | {row['kind']} | {row['method']} | {row['metric']} | {row['mean']:.4f} "
+        f"| {row['low']:.4f} to {row['high']:.4f} | {row['n']} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run or read back every search of the problems asked for; print the table or JSON."""
+    parser = argparse.ArgumentParser(prog="python -m training.benchmarks.self_tuning")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the dataset .npz files")
+    parser.add_argument("--problem", choices=PROBLEMS, action="append")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("runs/self_tuning"))
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+
+    torch.set_num_threads(1)
+    folder = arguments.out / "quick" if arguments.quick else arguments.out
+    runs = QUICK_RUNS if arguments.quick else RUNS
+    rows = []
+    for name in arguments.problem or PROBLEMS:
+        problem = opened(name, arguments.data, quick=arguments.quick)
+        rows += benchmark(problem, folder / name, 1 if arguments.quick else arguments.seeds, runs)
+    setting = f"{runs} plain runs' processor time a search"
+    if arguments.json:
+        print(json.dumps({"benchmark": "self_tuning", "setting": setting, "rows": rows}))
+    else:
+        print(f"{setting}\n\n{table(rows)}")
+
+
+if __name__ == "__main__":
+    main()
