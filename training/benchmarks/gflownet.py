@@ -24,7 +24,7 @@ from typing import get_args
 import torch
 
 from fms_hub.corpus.wholefile import write_whole
-from fms_hub.search.gflownet.balance import Objective
+from fms_hub.search.gflownet.balance import Effort, Objective
 from training.benchmarks.cached.report import Report, TableRow, Target
 from training.corpus.picture import strips
 from training.gflownet import article, check
@@ -73,7 +73,8 @@ def _article(settings: argparse.Namespace) -> list[TableRow]:
         settings.out / "grid",
         coarse=settings.quick,
     )
-    drawn = [article.samples(grid, seed) for seed in range(settings.seeds)]
+    effort = Effort(rounds=2, draws=128) if settings.quick else Effort()
+    drawn = [article.samples(grid, seed, effort) for seed in range(settings.seeds)]
     first = drawn[0]
     values = {name: grid.scores[tuple(cells.T)].tolist() for name, cells in first.items()}
     picture = strips(values, {}, f"true accuracy of draws, {settings.task}")

@@ -35,7 +35,7 @@ Samples = Mapping[str, NDArray[np.int64]]
 """Cells (n, 3) by the name of the method."""
 
 
-def samples(grid: Grid, seed: int) -> Samples:
+def samples(grid: Grid, seed: int, effort: Effort) -> Samples:
     """What each method draws, `DRAWS` cells; the grid itself is all cells once."""
     space = Space(grid.configspace())
     untrained = Policy(Tree([CANDIDATE], space), seed)
@@ -44,9 +44,9 @@ def samples(grid: Grid, seed: int) -> Samples:
         "uniform": None,
         "untrained policy": untrained,
         f"policy, surrogate of {OBSERVED} cells": learn(
-            untrained, lambda c: belief.full_runs(c).mean, Effort(), seed
+            untrained, lambda c: belief.full_runs(c).mean, effort, seed
         ),
-        "policy, true reward": learn(untrained, grid.truth, Effort(), seed),
+        "policy, true reward": learn(untrained, grid.truth, effort, seed),
     }
     drawn = {
         name: grid.cells(_drawn(policy or untrained, seed, 1.0 if policy is None else 0.0))
