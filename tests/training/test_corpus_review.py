@@ -31,7 +31,7 @@ from fms_hub.weights.describe import describe
 from training.corpus import gate, hostile
 from training.corpus.accept import accept, review
 from training.corpus.apart import review_apart
-from training.corpus.review import Verdict, judge
+from training.corpus.review import Doubts, Verdict, judge
 from training.corpus.small_net import PIXELS, SmallCNN
 
 NOTHING = to_table([], Row).to_pandas()
@@ -317,11 +317,14 @@ def test_what_the_corpus_has_is_passed_over_and_what_contradicts_it_refused() ->
 
 
 def test_a_surprise_is_a_fault() -> None:
-    def surprise(found: gate.Admitted) -> list[str]:
-        return [f"{len(found.frame)} rows that nobody expects"]
+    def surprise(found: gate.Admitted) -> Doubts:
+        return Doubts((f"{len(found.frame)} rows that nobody expects",), ("a note",))
 
     verdict, found = judge(PARCEL.files(), NOTHING, surprise=surprise)
     assert (verdict.accepted, verdict.faults, found) == (False, ("6 rows that nobody expects",), None)
+    assert verdict.notes == ("a note",)
+    verdict, found = judge(PARCEL.files(), NOTHING, surprise=lambda found: Doubts(notes=("a note",)))
+    assert verdict.accepted and verdict.notes == ("a note",) and found is not None
 
 
 def test_links_and_large_files_on_the_disk_are_refused(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from training.corpus.collect import Kept, collect
 from training.corpus.describe import describe, write_picture
 from training.corpus.digits import write_digits
 from training.corpus.holdings import DATA
+from training.corpus.review import Surprise
 from training.corpus.targets import TINY
 from training.corpus.verify import verify
 
@@ -57,6 +58,10 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         judged = commands.add_parser(name, help=what)
         judged.add_argument("source", help="a folder, or ORGANISATION/NAME#NUMBER of a pull request")
         judged.add_argument("--corpus", type=Path, required=name == "accept", help="folder of shards")
+        judged.add_argument(
+            "--surrogate",
+            help="meta-trained; refuses scores far from what it expects: a name, folder or file",
+        )
         judged.set_defaults(command=_review if name == "review" else _accept)
     digits = commands.add_parser("digits", help="write scikit-learn's digits as a dataset file")
     digits.add_argument("--data", type=Path, required=True, help="folder that digits.npz goes to")
@@ -101,15 +106,24 @@ def _probe(arguments: argparse.Namespace) -> int:
 
 
 def _review(arguments: argparse.Namespace) -> int:
-    verdict = review(arguments.source, arguments.corpus)
+    verdict = review(arguments.source, arguments.corpus, _surprise(arguments))
     print(verdict.to_json())
     return 0 if verdict.accepted else 1
 
 
 def _accept(arguments: argparse.Namespace) -> int:
-    verdict = accept(arguments.source, arguments.corpus)
+    verdict = accept(arguments.source, arguments.corpus, _surprise(arguments))
     print(verdict.to_json())
     return 0 if verdict.accepted else 1
+
+
+def _surprise(arguments: argparse.Namespace) -> Surprise | None:
+    if arguments.surrogate is None:
+        return None
+    from fms_hub.surrogate.surrogate import Surrogate
+    from training.corpus.surprise import surprise_of
+
+    return surprise_of(Surrogate.from_pretrained(arguments.surrogate))
 
 
 def _digits(arguments: argparse.Namespace) -> int:

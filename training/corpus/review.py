@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,9 +22,6 @@ from fms_hub.corpus.schema import Fault, Row, to_table
 from fms_hub.corpus.shards import read_corpus
 from training.corpus import hostile
 from training.corpus.gate import Admitted, admit
-
-Surprise = Callable[[Admitted], Sequence[str]]
-"""What is suspicious about a well-formed contribution, e.g. scores that a surrogate does not expect."""
 
 _PULL: Final = re.compile(r"([^/#@]+/[^/#@]+)(?:#|@refs/pr/)(\d+)")
 _INSIDE: Final = re.compile(rf"({FOLDER}/[0-9a-f]{{16}})/.+")
@@ -39,6 +36,23 @@ _SAID: Final = [
     "train_loss",
 ]
 """What does not change when a search goes on and is contributed once more."""
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """What is suspicious about a well-formed contribution.
+
+    Attributes:
+        faults: for which it is refused.
+        notes: worth a look.
+    """
+
+    faults: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+Surprise = Callable[[Admitted], Doubts]
+"""A second opinion, e.g. of a surrogate that does not expect such scores (`training.corpus.surprise`)."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +110,13 @@ def judge(
         fresh, notes = _compare(found.frame, known)
     except Fault as fault:
         return Verdict("", source, False, (str(fault),)), None
-    faults = tuple(surprise(found)) if surprise is not None else ()
+    doubts = surprise(found) if surprise is not None else Doubts()
     verdict = Verdict(
         contribution=found.id,
         source=source,
-        accepted=not faults,
-        faults=faults,
-        notes=notes,
+        accepted=not doubts.faults,
+        faults=doubts.faults,
+        notes=(*notes, *doubts.notes),
         rows=len(found.frame),
         runs=int(found.frame.run.nunique()),
         bytes=found.bytes,
