@@ -3,7 +3,7 @@
     python -m training.benchmarks.self_tuning --data DIR [--problem NAME] [--seeds 3] [--out DIR]
         [--json] [--quick]
 
-Three problems: a small network on 3,000 images of CIFAR-10, a bundled candidate on 1,500 flowers, and a small
+Three problems: a small network on 2,000 images of CIFAR-10, a bundled candidate on 1,500 flowers, and a small
 LSTM on the text of Python's standard library. Every search has the same processor seconds of one thread:
 those of `RUNS` plain runs, timed first. It may use the validation part as it likes; of the epoch with the
 lowest validation loss so far, test loss and accuracy are reported.
@@ -44,7 +44,7 @@ from training.benchmarks.online.training import (
     values_of,
 )
 
-RUNS, QUICK_RUNS = 12, 3
+RUNS, QUICK_RUNS = 8, 3
 """Plain runs whose processor time every search has."""
 STARTS: Mapping[str, float | None] = {"low": 0.02, "default": None, "high": 0.6}
 CONTROLS = ("self-tuning", "final value", "perturbed final value", "schedule")

@@ -109,13 +109,13 @@ class ImageProblem(Problem):
 class Cifar(ImageProblem):
     """A small network from scratch: four dropout rates and six strengths."""
 
-    name, epochs, batch_size, rate = "cifar10", 30, 64, 1e-3
+    name, epochs, batch_size, rate = "cifar10", 20, 64, 1e-3
 
     def __init__(self, data: Path, *, quick: bool) -> None:
         sizes: Mapping[Part, int] = {
-            "train": 256 if quick else 3000,
-            "validation": 128 if quick else 750,
-            "test": 128 if quick else 4000,
+            "train": 256 if quick else 2000,
+            "validation": 128 if quick else 500,
+            "test": 128 if quick else 2000,
         }
         super().__init__(data, "cifar10", sizes, (0.49, 0.48, 0.45), (0.25, 0.24, 0.26))
         self.tunables = (
@@ -132,7 +132,7 @@ class Cifar(ImageProblem):
 class Flowers(ImageProblem):
     """A bundled candidate, fine-tuned: dropout in front of the head and six strengths."""
 
-    name, epochs, batch_size, rate = "flowers5", 20, 32, 1e-3
+    name, epochs, batch_size, rate = "flowers5", 12, 32, 1e-3
 
     def __init__(self, data: Path, *, quick: bool) -> None:
         (self._candidate,) = catalog.resolve(BUNDLED)

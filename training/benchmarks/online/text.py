@@ -88,13 +88,13 @@ class SmallLSTM(Regularised):
 class Text(Problem):
     """Seven hyperparameters: five dropout rates, two strengths of activity regularisation."""
 
-    name, epochs, batch_size, rate = "text", 30, 32, 3e-3
+    name, epochs, batch_size, rate = "text", 20, 32, 3e-3
 
     def __init__(self, *, quick: bool) -> None:
         sizes: Mapping[Part, int] = {
-            "train": 128 if quick else 2560,
-            "validation": 64 if quick else 640,
-            "test": 64 if quick else 2000,
+            "train": 128 if quick else 1280,
+            "validation": 64 if quick else 400,
+            "test": 64 if quick else 800,
         }
         windows, self._characters = _windows()
         self.data, start = {}, 0
