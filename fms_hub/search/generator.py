@@ -8,11 +8,12 @@ history alone, and a resumed search goes on like one that was never interrupted.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 
+from fms_hub.errors import UsageError
 from fms_hub.search.acquisition import Acquisition
 from fms_hub.search.encoding import Problem
 from fms_hub.search.gflownet.balance import Effort
@@ -21,6 +22,7 @@ from fms_hub.search.gflownet.rewards import BETA, learn
 from fms_hub.search.gflownet.tree import Tree
 from fms_hub.search.proposals import Configuration
 from fms_hub.search.scheduler import Outlook, Situation, fit_size
+from fms_hub.search.space import Space
 from fms_hub.surrogate.surrogate import Surrogate
 
 Proposals = Literal["local", "gflownet"]
@@ -34,6 +36,19 @@ GENERATED = 256
 """Draws for each proposal."""
 FIRST = Effort()
 FOLLOWING = Effort(rounds=2, draws=128, steps=40, learning_rate=5e-3, uniform=0.1)
+
+
+def check_proposals(proposals: str, space: Space) -> None:
+    """Whether new runs can come from there.
+
+    Raises:
+        UsageError: ``proposals`` is not one of `Proposals`.
+        SpaceError: a flow network cannot draw from this space, see `Generator`.
+    """
+    if proposals not in get_args(Proposals):
+        raise UsageError(f"proposals must be one of {', '.join(get_args(Proposals))}; found {proposals!r}.")
+    if proposals == "gflownet":
+        Tree(("any",), space)
 
 
 class Generator:

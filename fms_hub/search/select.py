@@ -25,7 +25,7 @@ from fms_hub.models.downloads import Terms, require_within, terms_of
 from fms_hub.records import Budget, Candidate, Observation, Proposal
 from fms_hub.search.acquisition import Rule
 from fms_hub.search.candidates import Candidates, describe_candidates, measure_seconds
-from fms_hub.search.generator import Proposals
+from fms_hub.search.generator import Proposals, check_proposals
 from fms_hub.search.progress import SearchBar, counting_bar
 from fms_hub.search.selection import Selection, conclude
 from fms_hub.search.selector import DEFAULT_ACQUISITION, Selector
@@ -112,6 +112,7 @@ def select(
     """
     limit = None if budget is None else Budget.parse(budget)
     _check_settings(max_epochs, metric, keep_checkpoints)
+    check_proposals(proposals, Space(space))
     recipes = _recipes(Space(space))
     model = resolve_surrogate(surrogate)
     chosen = resolve(candidates)

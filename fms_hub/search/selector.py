@@ -20,7 +20,7 @@ from fms_hub.search.acquisition import Rule
 from fms_hub.search.belief import Belief
 from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, Vector
-from fms_hub.search.generator import Generator, Proposals
+from fms_hub.search.generator import Generator, Proposals, check_proposals
 from fms_hub.search.proposals import Configuration
 from fms_hub.search.scheduler import Situation, conditioned, designing, fit_size, fit_to, propose
 from fms_hub.search.space import Space
@@ -89,7 +89,8 @@ class Selector:
         seconds: Mapping[str, float] | None = None,
         warm_start: str | Path | Sequence[str | Path] = (),
     ) -> None:
-        _check(candidates, max_epochs, acquisition, proposals)
+        _check(candidates, max_epochs, acquisition)
+        check_proposals(proposals, Space(space))
         self.budget = Budget.parse(budget)
         self._graphs = dict(graphs or {})
         self._base = surrogate if surrogate is not None else Surrogate()
@@ -286,11 +287,9 @@ class Selector:
         return WeightGraph.load(self._folder / observation.sketch).pooled()
 
 
-def _check(candidates: Sequence[str], max_epochs: int, acquisition: str, proposals: str) -> None:
+def _check(candidates: Sequence[str], max_epochs: int, acquisition: str) -> None:
     if acquisition not in get_args(Rule):
         raise UsageError(f"acquisition must be one of {', '.join(get_args(Rule))}; found {acquisition!r}.")
-    if proposals not in get_args(Proposals):
-        raise UsageError(f"proposals must be one of {', '.join(get_args(Proposals))}; found {proposals!r}.")
     if not candidates:
         raise CandidateError("a search needs at least one candidate, found none.")
     if len(set(candidates)) != len(candidates):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace, Float, ForbiddenGreaterThanRelation, ForbiddenLessThanRelation
 
-from fms_hub import Selector
+from fms_hub import Selector, select
 from fms_hub.errors import ResumeError, SpaceError, UsageError
 from fms_hub.records import Observation, Proposal
 from fms_hub.search.acquisition import Acquisition
@@ -126,3 +126,8 @@ def test_what_cannot_be_proposed_is_refused_at_once() -> None:
     space.add(ForbiddenLessThanRelation(a, b), ForbiddenGreaterThanRelation(a, b))
     with pytest.raises(SpaceError, match="found none"):
         selector(None, space=space)
+
+
+def test_select_refuses_before_it_looks_at_the_data() -> None:
+    with pytest.raises(UsageError, match="found 'guess'"):
+        select("no such folder", proposals="guess")  # type: ignore[arg-type]

@@ -36,7 +36,8 @@ def maps(grid: Grid, drawn: Mapping[str, NDArray[np.int64]]) -> str:
         f'<text x="10" y="20">{escape(_title(grid))}</text>',
     ]
     for column, epochs in enumerate(grid.epochs):
-        parts.append(f'<text x="{_LEFT + column * across}" y="{_TOP - 8}">{epochs} epochs</text>')
+        said = f"{epochs} epoch{'' if epochs == 1 else 's'}"
+        parts.append(f'<text x="{_LEFT + column * across}" y="{_TOP - 8}">{said}</text>')
     for row, (name, values) in enumerate(layers.items()):
         y = _TOP + row * down
         parts.append(

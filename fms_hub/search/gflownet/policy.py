@@ -24,7 +24,7 @@ class Policy(nn.Module):
         width: d.
 
     Attributes:
-        log_z: logarithm of the total reward, which training finds, (1,).
+        log_z: logarithm of the total reward, which trajectory balance finds, (1,).
     """
 
     offsets: Tensor
