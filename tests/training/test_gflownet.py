@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from torch import nn
 
+from fms_hub.records import Observation
 from fms_hub.search.proposals import Configuration
 from training.benchmarks.gflownet import main
-from training.gflownet import check
+from training.gflownet import check, tables
 from training.gflownet.article import FEW, modes, quality
 from training.gflownet.exact import complete_states, normalised, total_variation
-from training.gflownet.feed_forward import HIDDEN, Grid, Pixels, _Nets, _train, trained_grid
+from training.gflownet.feed_forward import HIDDEN, Grid, Pixels, _Nets, _train, read_pixels, trained_grid
 from training.gflownet.maps import maps
+from training.gflownet.nets import NetContest
+from training.gflownet.tables import Outcome
 
 
 def test_total_variation_is_half_the_sum_of_differences() -> None:
@@ -127,6 +130,42 @@ def test_the_quick_benchmark_runs_and_reads_back(tmp_path: Path, capsys: pytest.
     main(arguments)
     assert json.loads(capsys.readouterr().out) == first
     assert {file: file.stat().st_mtime_ns for file in trained} == trained
+
+
+def test_outcomes_are_paired_by_seed() -> None:
+    def observed(run: int, epoch: int, score: float | None, overhead: float) -> Observation:
+        status = {"status": "ok"} if score is not None else {"status": "failed", "reason": "diverged"}
+        return Observation(run, "x", {}, epoch, 4, score, overhead=overhead, **status)  # type: ignore[arg-type]
+
+    history = [
+        observed(0, 1, 0.3, 1.0),
+        observed(0, 2, 0.2, 2.0),
+        observed(1, 1, None, 0.0),
+        observed(2, 1, 0.5, 1.0),
+    ]
+    found = Outcome.of(history, test=0.4)
+    assert found == Outcome(half=0.3, best=0.5, runs=3.0, overhead=1.0, test=0.4)
+    other = Outcome(half=0.4, best=0.8, runs=3.0, overhead=3.0, test=0.4)
+    means = {
+        (row.method, row.metric): row.mean
+        for row in tables.rows({"local": [found, other], "gflownet": [other, other]}, "d", 4)
+    }
+    assert means["local", "best validation accuracy"] == pytest.approx(0.65)
+    assert means["gflownet minus local", "best validation accuracy"] == pytest.approx(0.15)
+    assert means["gflownet minus local", "seconds a step besides training"] == pytest.approx(1.0)
+
+
+def test_searches_over_nets_repeat_and_are_read_back(tmp_path: Path) -> None:
+    digits(tmp_path)
+    pixels = read_pixels(tmp_path / "digits.npz", 300)
+    contests = [NetContest(pixels, "digits", 4, 2, tmp_path / out) for out in ("a", "b")]
+    one, same = (contest.outcomes([0]) for contest in contests)
+    assert set(one) == {"local", "gflownet"}
+    for proposals, (outcome,) in one.items():
+        assert 0.1 < outcome.best <= 1.0
+        again = same[proposals][0]
+        assert (again.best, again.half, again.runs) == (outcome.best, outcome.half, outcome.runs)
+        assert contests[0].outcomes([0])[proposals] == [outcome]
 
 
 def test_nets_learn_and_a_rate_that_diverges_scores_nothing(tmp_path: Path) -> None:

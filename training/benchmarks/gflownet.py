@@ -1,14 +1,16 @@
 """Proposals by a flow network: exactly in proportion to the reward? good and diverse? worth it in a search?
 
-    python -m training.benchmarks.gflownet --data DIR [--parts exact,article,live] [--seeds 5] [--task mnist]
-        [--live-tasks gtsrb,flowers5] [--out DIR] [--json] [--quick]
+    python -m training.benchmarks.gflownet --data DIR [--parts exact,article,nets,live] [--seeds 5]
+        [--task mnist] [--live-tasks gtsrb,flowers5] [--out DIR] [--json] [--quick]
 
 exact    Total variation between a trained policy's exact distribution and the normalised rewards, over a
          space of 4,080 configurations with a condition and a forbidden pair, on a random landscape a seed.
 article  Learning rate x batch size x epochs of a feed-forward net on digits, 12 x 6 x 6 cells, all trained:
          1,000 draws of the trained policies, the untrained one and uniform ones, and the grid itself. A mode
          is a cell among the best tenth that no neighbour is better than. Two pictures go to DIR of ``--out``.
-live     Searches over the bundled candidates with ``proposals="local"`` and ``"gflownet"``, same seeds.
+nets     Searches over feed-forward nets of three widths and five hyperparameters on the same digits, with
+         ``proposals="local"`` and ``"gflownet"``, same seeds.
+live     The same over the bundled candidates.
 
 Intervals are 95 % by Student's t over seeds. What is finished in DIR of ``--out`` is read back.
 """
@@ -27,13 +29,15 @@ from fms_hub.corpus.wholefile import write_whole
 from fms_hub.search.gflownet.balance import Effort, Objective
 from training.benchmarks.cached.report import Report, TableRow, Target
 from training.corpus.picture import strips
-from training.gflownet import article, check
-from training.gflownet.feed_forward import trained_grid
+from training.gflownet import article, check, tables
+from training.gflownet.feed_forward import read_pixels, trained_grid
 from training.gflownet.live import Contest
 from training.gflownet.maps import maps
+from training.gflownet.nets import NetContest
 
-PARTS = ("exact", "article", "live")
+PARTS = ("exact", "article", "nets", "live")
 IMAGES, REPEATS = 2500, 2
+NET_EPOCHS, NET_HORIZON = 40, 8
 LIVE_IMAGES, LIVE_EPOCHS, LIVE_HORIZON = 600, 32, 8
 QUICK_SEEDS, QUICK_IMAGES, QUICK_EPOCHS = 2, 400, 6
 
@@ -55,8 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         targets.append(check.target(checks))
     if "article" in settings.parts:
         rows += _article(settings)
+    if "nets" in settings.parts:
+        rows += _nets(settings)
     if "live" in settings.parts:
-        rows += _contest(settings).rows(range(settings.seeds))
+        rows += _live(settings)
     setting = f"{settings.seeds} seeds" + (
         "; quick, a coarse grid and short searches" if settings.quick else ""
     )
@@ -84,16 +90,24 @@ def _article(settings: argparse.Namespace) -> list[TableRow]:
     return article.rows(grid, drawn)
 
 
-def _contest(settings: argparse.Namespace) -> Contest:
-    tasks = tuple(settings.live_tasks.split(","))
-    return Contest(
-        settings.data,
-        tasks[:1] if settings.quick else tasks,
-        QUICK_IMAGES if settings.quick else LIVE_IMAGES,
-        QUICK_EPOCHS if settings.quick else LIVE_EPOCHS,
-        LIVE_HORIZON,
-        settings.out / ("live-quick" if settings.quick else "live"),
+def _nets(settings: argparse.Namespace) -> list[TableRow]:
+    images, epochs = (QUICK_IMAGES, QUICK_EPOCHS) if settings.quick else (IMAGES, NET_EPOCHS)
+    pixels = read_pixels(settings.data / f"{settings.task}.npz", images)
+    contest = NetContest(pixels, settings.task, epochs, NET_HORIZON, settings.out / "nets")
+    name = f"feed-forward nets, {settings.task}"
+    return tables.rows(contest.outcomes(range(settings.seeds)), name, epochs)
+
+
+def _live(settings: argparse.Namespace) -> list[TableRow]:
+    names = settings.live_tasks.split(",")
+    tasks, images, epochs, folder = (
+        (names[:1], QUICK_IMAGES, QUICK_EPOCHS, "live-quick")
+        if settings.quick
+        else (names, LIVE_IMAGES, LIVE_EPOCHS, "live")
     )
+    contest = Contest(settings.data, images, epochs, LIVE_HORIZON, settings.out / folder)
+    outcomes = {task: contest.outcomes(task, range(settings.seeds)) for task in tasks}
+    return [row for task, of in outcomes.items() for row in tables.rows(of, task, epochs)]
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -101,7 +115,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of the dataset .npz files")
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--seeds", type=int, default=5, help="at least 2, for the intervals")
-    parser.add_argument("--task", default="mnist", help="dataset of the grid, ten classes")
+    parser.add_argument("--task", default="mnist", help="dataset of the feed-forward nets, ten classes")
     parser.add_argument("--live-tasks", default="gtsrb,flowers5")
     parser.add_argument("--out", type=Path, default=Path("runs/gflownet"))
     parser.add_argument("--json", action="store_true")

@@ -111,7 +111,7 @@ def trained_grid(
     rates, batches, epochs = (RATES[::3], BATCHES[1::2], EPOCHS[:3]) if coarse else (RATES, BATCHES, EPOCHS)
     if repeats < 1:
         raise UsageError(f"a cell is trained at least once, found repeats={repeats}.")
-    pixels = _pixels(data / f"{name}.npz", images)
+    pixels = read_pixels(data / f"{name}.npz", images)
     out.mkdir(parents=True, exist_ok=True)
     scores = np.zeros((repeats, len(rates), len(batches), len(epochs)))
     start = time.perf_counter()
@@ -125,7 +125,8 @@ def trained_grid(
     return Grid(rates, batches, epochs, scores.mean(axis=0), name, repeats)
 
 
-def _pixels(path: Path, images: int) -> Pixels:
+def read_pixels(path: Path, images: int) -> Pixels:
+    """A dataset's training and validation images, at most so many of both."""
     task = read_npz(path, limit=images)
     train, validation = (_rows(split) for split in (task.train, task.validation))
     return Pixels(
