@@ -1,16 +1,20 @@
 """Several good configurations that differ, from a search or a surrogate."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ConfigSpace import Categorical, ConfigurationSpace, Float
+from sklearn.datasets import load_digits
 
-from fms_hub import Selector
+from fms_hub import Selector, select
 from fms_hub.errors import UsageError
 from fms_hub.search.belief import Belief
 from fms_hub.search.gflownet.balance import Effort
 from fms_hub.search.proposals import Configuration
 from fms_hub.search.sample_configurations import Sampled, sample_configurations
 from fms_hub.surrogate.surrogate import Surrogate
+from fms_hub.tasks.task import task_from_arrays
 
 SPACE = ConfigurationSpace()
 SPACE.add(Float("learning_rate", (1e-4, 1.0), log=True), Categorical("batch_size", [16, 64]))
@@ -75,6 +79,28 @@ def test_a_belief_will_do() -> None:
     assert sample_configurations(SELECTOR.belief(), 2, effort=QUICK) == sample_configurations(
         SELECTOR, 2, effort=QUICK
     )
+
+
+def test_a_finished_selection_can_be_sampled(tmp_path: Path) -> None:
+    scans = load_digits()
+    pixels = np.clip(scans.images[:100] * 16, 0, 255).astype(np.uint8)
+    names = [str(c) for c in range(10)]
+    selection = select(
+        task_from_arrays("few-digits", names, train=(pixels, scans.target[:100])),
+        ["scratch:test_resnet"],
+        budget="3 epochs",
+        max_epochs=2,
+        image_size=32,
+        space=SPACE,
+        surrogate="scratch",
+        proposals="gflownet",
+        out=tmp_path,
+        progress=False,
+    )
+    assert len(selection.history) == 3
+    found = sample_configurations(selection, 2, effort=Effort(rounds=1, draws=32, steps=5))
+    assert [item.candidate for item in found] == ["scratch:test_resnet"] * 2
+    assert all(set(item.hyperparameters) == {"learning_rate", "batch_size"} for item in found)
 
 
 def test_a_space_of_few_configurations_gives_what_it_has() -> None:
