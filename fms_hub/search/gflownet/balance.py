@@ -21,16 +21,16 @@ from fms_hub.search.gflownet.policy import Policy, tensors
 Objective = Literal["trajectory-balance", "flow-matching"]
 """What training makes zero.
 
-    trajectory-balance  (log Z + log P(x) - log R(x))^2 of complete states x (Malkin et al. 2022, eq. 14)
+    trajectory-balance  (log Z + log P(x) - log R(x))^2 of complete states x (Malkin et al. 2022)
     flow-matching       (log inflow - log outflow)^2 of every state on the way to x, the outflow of x itself
-                        being R(x) (Bengio et al. 2021, eq. 12, without its epsilon)
+                        being R(x) (Bengio et al. 2021, without their epsilon)
 """
 
 LogReward = Callable[[Actions], NDArray[np.float64]]
 """Logarithms of the rewards, (n,), of complete states (n, K)."""
 
 _SPEED_OF_LOG_Z = 10.0
-"""Learning rate of log Z over that of the network, as in Malkin et al. 2022, appendix B."""
+"""Learning rate of log Z over that of the network; Malkin et al. 2022 also let log Z learn faster."""
 
 
 @dataclass(frozen=True)
