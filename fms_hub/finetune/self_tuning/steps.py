@@ -99,7 +99,7 @@ def train_on(
         logits = network(pixels, unconstrained, drop=True)
     labels = batch.labels.to(stage.device)
     loss = cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-    (loss + _penalty(network, unconstrained)).backward()  # type: ignore[no-untyped-call]
+    (loss + penalty(network, unconstrained)).backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(network.network.parameters(), GRADIENT_NORM)
     optimizer.step()
     return loss.detach()
@@ -120,7 +120,7 @@ _LENGTH = 0.5
 """Side of the squares where only their number is tuned, as DeVries and Taylor (2017) cut them."""
 
 
-def _penalty(network: SelfTuning, unconstrained: Tensor) -> Tensor:
+def penalty(network: SelfTuning, unconstrained: Tensor) -> Tensor:
     """Half the weight decay times the squared norm, mean over the batch; 0 where it is not tuned."""
     decay = network.hyperparameters.applied(unconstrained).get("weight_decay")
     if decay is None:

@@ -14,7 +14,9 @@ from fms_hub.finetune.checkpoint import TUNING, read
 from fms_hub.finetune.recipe import Recipe
 from fms_hub.finetune.self_tuning.feeds import TuningFeeds
 from fms_hub.finetune.self_tuning.hyperparameters import TUNABLES
-from fms_hub.finetune.self_tuning.network import TUNED
+from fms_hub.finetune.self_tuning.network import TUNED, fold
+from fms_hub.finetune.self_tuning.run import responsive, restore, tensors
+from fms_hub.finetune.self_tuning.steps import build_tuner
 from fms_hub.finetune.trainer import EpochResult, Trainer
 from fms_hub.models.model import InputSpec
 from fms_hub.records import Candidate
@@ -107,6 +109,27 @@ def test_layers_that_are_left_are_named_once_a_search(few_digits, tmp_path):
     with pytest.warns(UserWarning, match="leaves 25 of 34 layers"):
         run(trainer, tmp_path / "a", (1,), candidate=nfnet)
     run(trainer, tmp_path / "a", (2,), candidate=nfnet)  # a warning would be an error
+
+
+def test_what_a_checkpoint_holds_comes_back_whole(trainer, tmp_path):
+    run(trainer, tmp_path, (1,))
+    held = read(tmp_path / "epoch1")
+    recipe = Recipe.from_hyperparameters(TUNING_RUN)
+    built = trainer._build(RESNET, recipe, weights=False)
+    built.module.load_state_dict(held.weights)
+    network = responsive(built.module, built.stage, recipe, quiet=True)
+    tuner = build_tuner(network.hyperparameters)
+    restore(network, tuner, held.tuning)
+    again = tensors(network, tuner)
+    assert again.keys() == held.tuning.keys()
+    assert all(torch.equal(value, again[name]) for name, value in held.tuning.items())
+    assert {name for name in again if name.startswith("tuner/")} == {
+        f"tuner/{state}/{of}"
+        for state in ("step", "exp_avg", "exp_avg_sq")
+        for of in ("centre", "raw_spread")
+    }
+    folded = fold(network).state_dict()
+    assert all(torch.allclose(value, folded[name], atol=1e-6) for name, value in held.weights.items())
 
 
 def damage(folder, change) -> None:
