@@ -1,11 +1,12 @@
 """Meta-train surrogates on a corpus: one on all of it, or one for each group of tasks that it never sees.
 
-    python -m training.meta_train --hub DIR --out DIR [--held-out] [--steps N] [--seed N] [--time-limit 60m]
+    python -m training.meta_train --hub DIR ... --out DIR [--held-out] [--steps N] [--seed N]
+        [--time-limit 60m]
 
-DIR of --hub holds the shards of one hub. Written are ``all.safetensors``, or with --held-out
-``without-GROUP.safetensors`` for every fold of `training.corpus.splits`, which the benchmarks judge on
-GROUP, and a JSON beside each that says how it came about. A surrogate that is there already is left as it is,
-so that a command that was stopped goes on.
+Each DIR of --hub holds the shards of one hub, e.g. of timm-tiny, and those of accepted contributions. Written
+are ``all.safetensors``, or with --held-out ``without-GROUP.safetensors`` for every fold of
+`training.corpus.splits`, which the benchmarks judge on GROUP, and a JSON beside each that says how it came
+about. A surrogate that is there already is left as it is, so that a command that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from fms_hub.errors import FMSHubError
+from fms_hub.errors import FMSHubError, UsageError
 from fms_hub.records import Budget
 from training.benchmarks.cached.folds import belonging
 from training.benchmarks.cached.pool import Pool, pools
@@ -49,6 +50,22 @@ def jobs(found: Mapping[str, Pool], splits: Splits, *, leave_out: bool) -> Itera
             yield Job(file_name(fold.groups), tuple(belonging(found, splits, fold, "train").values()))
 
 
+def together(folders: Sequence[Path]) -> dict[str, Pool]:
+    """The pools of several folders by task.
+
+    Raises:
+        UsageError: a task is in two of them.
+    """
+    found: dict[str, Pool] = {}
+    for folder in folders:
+        more = pools(folder)
+        twice = sorted(found.keys() & more.keys())
+        if twice:
+            raise UsageError(f"{folder} has the task {twice[0]}, and so has a folder before it.")
+        found |= more
+    return found
+
+
 def file_name(groups: frozenset[str]) -> str:
     """Of the surrogate that never saw these groups, without ending."""
     return "without-" + "-".join(sorted(groups)).replace(" ", "_")
@@ -63,7 +80,7 @@ def surrogate_of(folder: Path | None, groups: frozenset[str]) -> Path | None:
 def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(prog="python -m training.meta_train")
-    parser.add_argument("--hub", type=Path, required=True, help="folder of one hub's shards")
+    parser.add_argument("--hub", type=Path, nargs="+", required=True, help="folders of one hub's shards each")
     parser.add_argument("--out", type=Path, required=True, help="folder of the surrogates")
     parser.add_argument("--held-out", action="store_true", help="one for each group of tasks, without it")
     parser.add_argument("--steps", type=int, default=Settings.steps, help="most steps of a training")
@@ -80,7 +97,7 @@ def main() -> None:
 def _run(arguments: argparse.Namespace) -> None:
     deadline = time.monotonic() + (Budget.parse(arguments.time_limit).seconds or 0.0)
     settings = Settings(steps=arguments.steps, seed=arguments.seed)
-    found = pools(arguments.hub)
+    found = together(arguments.hub)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for job in jobs(found, read_splits(), leave_out=arguments.held_out):
         path = arguments.out / f"{job.name}.safetensors"
@@ -110,7 +127,7 @@ def _fit(job: Job, settings: Settings, bar: tqdm) -> Fitted:
 def _write(path: Path, made: Fitted, job: Job, seconds: float) -> None:
     report = {
         "name": made.surrogate.name,
-        "hub": job.pools[0].hub,
+        "hub": ", ".join(sorted({pool.hub for pool in job.pools})),
         "tasks": [pool.task.name for pool in job.pools],
         "runs": sum(len(pool.runs) for pool in job.pools),
         "steps": made.steps,

@@ -146,19 +146,24 @@ def _entry(report: Report, row: TableRow) -> dict[str, Any]:
 
 
 def _training(training: Mapping[str, Any]) -> str:
-    looks = {
-        group: min(loss for _, loss in found) for group, found in training["validation"].items() if found
-    }
+    """What was trained on, and a table of all that is told by groups of tasks."""
+    by_group = {name: found for name, found in training.items() if _is_by_group(found)}
+    groups = sorted({group for found in by_group.values() for group in found})
     lines = [
         f"Meta-trained on {training['runs']} runs of the hub {training['hub']}, tasks "
-        f"{', '.join(training['tasks'])}, for {training['steps']} steps ({training['seconds']:.0f} s); its "
-        f"deviations were widened by {training['widened']:.2f}.",
-        "",
-        "| group of tasks left out to find the number of steps | loss on it, nats a question |",
-        "| --- | --- |",
-        *(f"| {group} | {loss:.3f} |" for group, loss in looks.items()),
+        f"{', '.join(training['tasks'])} ({training['seconds']:.0f} s); its deviations were widened by "
+        f"{training['widened']:.2f}."
     ]
+    if groups:
+        heads = ["group left out", *(name.replace("_", " ") for name in by_group)]
+        rows = [heads, ["---"] * len(heads)]
+        rows += [[g, *(f"{f[g]:.3f}" if g in f else "" for f in by_group.values())] for g in groups]
+        lines += ["", *("| " + " | ".join(row) + " |" for row in rows)]
     return "\n".join(lines)
+
+
+def _is_by_group(found: object) -> bool:
+    return isinstance(found, dict) and all(isinstance(value, float) for value in found.values())
 
 
 def read_results(path: Path) -> Report:

@@ -65,14 +65,16 @@ class LoopbackHub:
         }
         return environment if token is None else {**environment, "HF_TOKEN": token}
 
-    def run(self, script: str, *, offline: bool = False, token: str | None = None) -> list[str]:
-        """Lines that a script prints in a fresh Python whose Hub this is."""
+    def run(
+        self, script: str, *, offline: bool = False, token: str | None = None, seconds: float = 100
+    ) -> list[str]:
+        """Lines that a script prints in a fresh Python whose Hub this is; it may take so many seconds."""
         done = subprocess.run(
             [sys.executable, *(f"-W{rule}" for rule in _WARNINGS), "-c", script],
             env=self.environment(offline=offline, token=token),
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=seconds,
             check=False,
         )
         assert done.returncode == 0, done.stderr

@@ -15,7 +15,8 @@ from training.benchmarks.cached.report import Report, TableRow, Target
 
 TRAINING = {
     "name": "taught", "hub": "timm-tiny", "tasks": ["usps", "flowers5"], "runs": 32, "steps": 100,
-    "widened": 1.25, "validation": {"flowers": [[100, -0.25], [200, -0.5]], "faces": []}, "seconds": 3.0,
+    "widened": 1.25, "forest_error": {"flowers": 0.125, "faces": 0.25}, "covered": {"flowers": 0.9},
+    "seconds": 3.0,
 }  # fmt: skip
 ROWS = [
     TableRow("fms: ours", "timm-tiny", "50 epochs", "Kendall's tau", 0.61234, 0.5, 0.7, 30),
@@ -71,7 +72,7 @@ def test_the_folder_has_the_very_file_and_a_card_that_the_hub_reads(
         {"low": 0.5, "high": 0.7, "searches": 30},
     )
     assert "What it is good for." in card.text and "--surrogate org/best" in card.text
-    assert "| flowers | -0.500 |" in card.text and "faces" not in card.text
+    assert "| flowers | 0.125 | 0.900 |" in card.text and "| faces | 0.250 |  |" in card.text
     assert "0.900" in card.text  # the table has all methods
     assert run(monkeypatch, *given) == 0  # the same folder again
 

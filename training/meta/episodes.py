@@ -28,7 +28,17 @@ class Episode:
 
 
 def episode(table: Table, rng: np.random.Generator) -> Episode:
-    """Draw one: a search of any length up to `LONGEST`, then questions about later epochs of any runs."""
+    """Draw one: a search of any length up to `LONGEST`, then questions about later epochs of any runs.
+
+    A search that leaves nothing to ask, as of a task with few runs, is drawn again.
+    """
+    while True:
+        found = _drawn(table, rng)
+        if len(found.queries):
+            return found
+
+
+def _drawn(table: Table, rng: np.random.Generator) -> Episode:
     length = 0 if rng.random() < EMPTY else int(np.exp(rng.uniform(0.0, np.log(LONGEST))))
     reached = spend(table, length, rng)
     context = seen_rows(table, reached)

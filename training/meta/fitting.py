@@ -66,11 +66,16 @@ def fit(
         report: told the stage, step and loss of every look.
 
     Raises:
-        UsageError: all tasks are of one group.
+        UsageError: all tasks are of one group, or the pools are of different search spaces.
     """
+    if len({pool.space.columns for pool in pools}) > 1:
+        hubs = ", ".join(sorted({pool.hub for pool in pools}))
+        raise UsageError(f"the hubs {hubs} have different hyperparameters; meta-train on each by itself.")
     groups: dict[str, list[Table]] = {}
     for pool in pools:
-        groups.setdefault(splits.group[dataset(pool.task.name)], []).append(table_of(pool))
+        # Tasks that were contributed are in no split; their rows say which belong together.
+        group = splits.group.get(dataset(pool.task.name), pool.task.group)
+        groups.setdefault(group, []).append(table_of(pool))
     if len(groups) < 2:
         raise UsageError(
             f"meta-training needs tasks of at least two groups, found {', '.join(groups) or 'none'}; "
