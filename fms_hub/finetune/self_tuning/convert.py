@@ -127,7 +127,7 @@ def _not_by_example(module: nn.Module, layers: Mapping[str, PlainLayer], example
     """Paths of layers whose rows are not those of one example each, with the reason."""
     three, two = (_seen(module, layers, examples[rows]) for rows in ([0, 1, 2], [0, 2]))
     return {
-        path: "mixes examples" if three[path] else "is never called"
+        path: "does not see each example by itself" if three[path] else "is never called"
         for path in layers
         if not _by_example(three[path], two[path])
     }
