@@ -114,7 +114,7 @@ def describe(found: Located, surrogate: Surrogate) -> dict[str, Any]:
         "format_version": storage.FORMAT_VERSION,
         "meta_trained": learned is not None,
         "hyperparameters": [] if learned is None else list(learned.hyperparameters),
-        "inputs": [] if learned is None else [group.name for group in learned.groups],
+        "inputs": [] if learned is None else list(learned.widths),
         "observations": 0 if surrogate.data is None else len(surrogate.data.y),
     }
 

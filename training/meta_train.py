@@ -26,7 +26,7 @@ from fms_hub.records import Budget
 from training.benchmarks.cached.folds import belonging
 from training.benchmarks.cached.pool import Pool, pools
 from training.corpus.splits import Splits, read_splits
-from training.meta.fitting import INNER, Fitted, fit
+from training.meta.fitting import Fitted, fit
 from training.meta.train import Settings
 
 ALL = "all"
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--hub", type=Path, nargs="+", required=True, help="folders of one hub's shards each")
     parser.add_argument("--out", type=Path, required=True, help="folder of the surrogates")
     parser.add_argument("--held-out", action="store_true", help="one for each group of tasks, without it")
-    parser.add_argument("--steps", type=int, default=Settings.steps, help="most steps of a training")
+    parser.add_argument("--steps", type=int, default=Settings.steps, help="of the process' parameters")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--time-limit", default="8h")
     arguments = parser.parse_args()
@@ -107,10 +107,10 @@ def _run(arguments: argparse.Namespace) -> None:
             print(f"the time is up before {job.name}; run the same command again to go on")
             return
         started = time.perf_counter()
-        with tqdm(total=(INNER + 1) * settings.steps, desc=job.name, unit="step") as bar:
+        with tqdm(desc=job.name, unit="step") as bar:
             made = _fit(job, settings, bar)
-        _write(path, made, job, time.perf_counter() - started)
-        print(f"{path}: {made.steps} steps, deviations times {made.widened:.2f}")
+        _write(path, made, job, settings, time.perf_counter() - started)
+        print(f"{path}: deviations times {made.widened:.2f}")
 
 
 def _fit(job: Job, settings: Settings, bar: tqdm) -> Fitted:
@@ -124,15 +124,17 @@ def _fit(job: Job, settings: Settings, bar: tqdm) -> Fitted:
     return fit(job.name, job.pools, read_splits(), settings, report)
 
 
-def _write(path: Path, made: Fitted, job: Job, seconds: float) -> None:
+def _write(path: Path, made: Fitted, job: Job, settings: Settings, seconds: float) -> None:
     report = {
         "name": made.surrogate.name,
         "hub": ", ".join(sorted({pool.hub for pool in job.pools})),
         "tasks": [pool.task.name for pool in job.pools],
         "runs": sum(len(pool.runs) for pool in job.pools),
-        "steps": made.steps,
+        "steps": settings.steps,
+        "trees": settings.trees,
         "widened": made.widened,
-        "validation": {group: list(looks) for group, looks in made.validation.items()},
+        "covered_before_widening": dict(made.off),
+        "forest_error": dict(made.error),
         "seconds": seconds,
     }
     path.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -9,6 +9,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
+from fms_hub.finetune.embedding import EMBEDDING
+
 SCHEMA_VERSION = 2
 """Rises whenever a column changes its meaning; new columns alone do not raise it."""
 
@@ -140,6 +142,7 @@ class ProbeRow:
         logme: nats per image and class.
         h_score: at least 0, below the number of classes.
         knn: leave-one-out accuracy, in [0, 1].
+        linear: held-out accuracy of a logistic regression on the sample, in [0, 1].
         leep, nce: nats, at most 0; None also of a candidate without a head of its own.
     """
 
@@ -152,10 +155,26 @@ class ProbeRow:
     logme: float | None = None
     h_score: float | None = None
     knn: float | None = None
+    linear: float | None = None
     leep: float | None = None
     nce: float | None = None
 
 
+@dataclass(frozen=True)
+class EmbeddingRow:
+    """Where a task lies among others: a small encoder's response to a sample of its images.
+
+    Attributes:
+        task: the key.
+        embedding: by the names in `fms_hub.finetune.embedding.EMBEDDING`.
+    """
+
+    task: str
+    embedding: Mapping[str, float]
+
+
+_NAMES = {"features": META_FEATURES, "embedding": EMBEDDING}
+"""Of the numbers in columns of several."""
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
@@ -169,7 +188,7 @@ def _arrow_field(name: str, hint: Any) -> pa.Field:
     nullable = get_origin(hint) in (types.UnionType, Union)
     inner = next(part for part in get_args(hint) if part is not types.NoneType) if nullable else hint
     if get_origin(inner) is Mapping:
-        return pa.field(name, pa.struct([(key, pa.float64()) for key in META_FEATURES]), nullable)
+        return pa.field(name, pa.struct([(key, pa.float64()) for key in _NAMES[name]]), nullable)
     return pa.field(name, _ARROW[inner], nullable)
 
 

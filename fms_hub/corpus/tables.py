@@ -1,4 +1,4 @@
-"""The small tables beside the shards, of tasks, candidates and probes: rows are added and never changed."""
+"""The small tables beside the shards, of tasks, candidates, probes ...: rows are added and never changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from fms_hub.corpus import manifest
 from fms_hub.corpus.card import write_card
 from fms_hub.corpus.faults import check_columns, check_unit
-from fms_hub.corpus.schema import CandidateRow, Fault, ProbeRow, TaskRow, to_table
+from fms_hub.corpus.schema import CandidateRow, EmbeddingRow, Fault, ProbeRow, TaskRow, to_table
 from fms_hub.corpus.wholefile import write_whole
 from fms_hub.errors import StorageError
 
@@ -22,19 +22,22 @@ FILES: dict[type, str] = {
     TaskRow: "tasks.parquet",
     CandidateRow: "candidates.parquet",
     ProbeRow: "probes.parquet",
+    EmbeddingRow: "embeddings.parquet",
 }
 _KEYS: dict[type, tuple[str, ...]] = {
     TaskRow: ("hub", "name"),
     CandidateRow: ("name",),
     ProbeRow: ("task", "candidate"),
+    EmbeddingRow: ("task",),
 }
 _UNIT: dict[type, tuple[str, ...]] = {
     TaskRow: (),
     CandidateRow: ("accuracy",),
-    ProbeRow: ("validation_score", "test_score", "knn"),
+    ProbeRow: ("validation_score", "test_score", "knn", "linear"),
+    EmbeddingRow: (),
 }
 
-TableRow = TaskRow | CandidateRow | ProbeRow
+TableRow = TaskRow | CandidateRow | ProbeRow | EmbeddingRow
 R = TypeVar("R", bound=TableRow)
 
 

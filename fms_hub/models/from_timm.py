@@ -108,6 +108,12 @@ def checkpoint(name: str) -> Checkpoint | None:
     return Checkpoint(full, config.architecture, config.hf_hub_id)
 
 
+def source_classes(name: str) -> int | None:
+    """Classes of the head that a registered checkpoint was pretrained with; None if timm does not say."""
+    config = get_pretrained_cfg(name)
+    return None if config is None or not config.num_classes else int(config.num_classes)
+
+
 def is_architecture(name: str) -> bool:
     """Whether timm can build an architecture of this name."""
     return "." not in name and bool(is_model(name))

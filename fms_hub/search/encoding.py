@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fms_hub.finetune.embedding import EMBEDDING
 from fms_hub.records import Observation, Proposal, Value
+from fms_hub.search.known import METADATA, PROBES, Known
 from fms_hub.search.space import Space
 from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.posterior import Posterior
@@ -32,6 +34,7 @@ class Problem:
         start: pooled weight graph of each candidate before any training, (W,); absent if unknown.
         chance: score of guessing, in [0, 1); the surrogate sees (score - chance) / (1 - chance), so that
             tasks of few and of many classes are alike.
+        known: what else there is.
     """
 
     candidates: tuple[str, ...]
@@ -41,6 +44,7 @@ class Problem:
     task: Vector
     start: Mapping[str, Vector]
     chance: float = 0.0
+    known: Known = field(default_factory=Known)
 
     def above_chance(self, score: float) -> float:
         """A score in the surrogate's units: 0 is guessing, 1 perfect."""
@@ -125,8 +129,19 @@ def encode(problem: Problem, queries: Sequence[Query]) -> Inputs:
         curve=np.array([_curve(problem, q) for q in queries]).reshape(n, 6),
         weights=np.array([absent if q.weights is None else q.weights for q in queries]).reshape(n, width),
         task=np.tile(problem.task, (n, 1)),
+        embedding=_each(queries, {}, len(EMBEDDING), problem.known.embedding),
+        metadata=_each(queries, problem.known.metadata, len(METADATA)),
+        probes=_each(queries, problem.known.probes, len(PROBES)),
         candidate=np.array([index.get(q.candidate, -1) for q in queries], dtype=np.int64),
     )
+
+
+def _each(
+    queries: Sequence[Query], by_candidate: Mapping[str, Vector], width: int, default: Vector | None = None
+) -> Vector:
+    """The numbers of each query's candidate, (n, width); those of none are NaN, or the default."""
+    absent = np.full(width, np.nan) if default is None else default
+    return np.array([by_candidate.get(q.candidate, absent) for q in queries]).reshape(len(queries), width)
 
 
 def _curve(problem: Problem, query: Query) -> list[float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ Rows = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Inputs:
-    """n rows in six groups. A row of NaN says that the group is absent for that row.
+    """n rows in nine groups. A row of NaN says that the group is absent for that row.
 
     Attributes:
         hyperparameters: (n, H), see `fms_hub.search.space`.
@@ -24,6 +25,9 @@ class Inputs:
             first epoch.
         weights: (n, W), pooled weight graph of the checkpoint that the epoch starts from.
         task: (n, T), meta-features of the task.
+        embedding: (n, E), a small encoder's response to the task, see `fms_hub.finetune.embedding`.
+        metadata: (n, M), what is written about the candidate, see `fms_hub.search.known`.
+        probes: (n, P), how well the candidate's features tell the classes apart, see the same.
         candidate: (n,), number of the candidate within the search, -1 if absent.
     """
 
@@ -32,6 +36,9 @@ class Inputs:
     curve: Rows
     weights: Rows
     task: Rows
+    embedding: Rows
+    metadata: Rows
+    probes: Rows
     candidate: NDArray[np.int64]
 
     def __post_init__(self) -> None:
@@ -40,6 +47,11 @@ class Inputs:
 
     def __len__(self) -> int:
         return len(self.candidate)
+
+    def showing(self, groups: Mapping[str, Rows]) -> Inputs:
+        """The same rows with other values of some groups, by name."""
+        blocks: dict[str, Any] = dict(groups)
+        return replace(self, **blocks)
 
     def rows(self, index: slice | NDArray[np.int64]) -> Inputs:
         """The given rows, in the given order."""

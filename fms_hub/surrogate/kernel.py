@@ -1,17 +1,15 @@
-"""The surrogate's kernel: one Matern-5/2 per group of inputs, one over all of them, lines, and an offset.
+"""The kernel of a surrogate that learns from one search: Matern-5/2 per group, one over all, and lines.
 
-    k(x, x') = s_o + sum_g s_g m_g m'_g M(d_g) + s_j M(sqrt(sum_g m_g m'_g d_g^2 / l_g^2))
-               + sum_l t_l f_l . f'_l
+    k(x, x') = sum_g s_g m_g m'_g M(d_g) + s_j M(sqrt(sum_g m_g m'_g d_g^2 / l_g^2)) + sum_l t_l f_l . f'_l
 
 d_g is the distance within group g (ARD where a group has at most 12 inputs, one length scale over
 the root-mean-square distance where it has more), m_g says whether a row has the group at all, and f_l
-are the inputs of the linear groups. The offset s_o, what all scores of a search have in common, is there
-only if asked for: scores in fixed units need it, standardised ones do not. A group that is absent from both
-rows of a pair adds nothing. The joint term works on zero-filled inputs, so that it stays positive definite
-with absent groups, with the presence bits as further coordinates.
+are the inputs of the linear groups. A group that is absent from both rows of a pair adds nothing. The joint
+term works on zero-filled inputs, so that it stays positive definite with absent groups, with the presence
+bits as further coordinates.
 
 Sums of per-group kernels beat one deep kernel over everything when fitted to a single search; see
-training/LOG.md. What was learned across searches enters as one more group: `fms_hub.surrogate.encoder`.
+training/LOG.md. Where meta-training stands behind, `fms_hub.surrogate.residual` has the kernel.
 """
 
 from __future__ import annotations
@@ -48,49 +46,59 @@ class Group:
     linear: bool = False
 
 
-class GroupKernel(Kernel):  # type: ignore[misc]
-    """Sum over groups, as above. Input: (..., n, D), D = sum of (width + 1) over the groups.
+class GroupedKernel(Kernel):  # type: ignore[misc]
+    """What kernels over groups share: positive parameters with priors, and distances within a group.
 
     Args:
-        groups: of the inputs.
-        offset: whether there is one.
+        groups: of the inputs (..., n, D), D = sum of (width + 1) over the groups.
         centres: of the parameters' log-normal priors, by parameter name, as logarithms; where a parameter
             has none, a typical value.
     """
 
-    def __init__(
-        self,
-        groups: tuple[Group, ...],
-        *,
-        offset: bool = False,
-        centres: Mapping[str, Tensor] | None = None,
-    ) -> None:
+    def __init__(self, groups: tuple[Group, ...], centres: Mapping[str, Tensor] | None = None) -> None:
         super().__init__()
         self.groups = groups
-        self._offset = offset
-        known = centres or {}
-        for group in groups:
-            if not group.categorical:
-                self._positive(f"length_{group.name}", _typical_lengths(group.width), known)
-            self._positive(f"joint_{group.name}", torch.tensor([2.0]), known)
-            self._positive(f"scale_{group.name}", torch.tensor([0.2]), known)
-            if group.linear:
-                self._positive(f"linear_{group.name}", torch.tensor([0.5]), known)
-        self._positive("scale_joint", torch.tensor([0.5]), known)
-        if offset:
-            self._positive("scale_offset", torch.tensor([0.1]), known)
+        self._centres = centres or {}
 
-    def _positive(self, name: str, typical: Tensor, known: Mapping[str, Tensor]) -> None:
-        """A positive parameter, kept as its logarithm, with a log-normal prior around its centre."""
+    def positive(self, name: str, typical: Tensor) -> None:
+        """Add a positive parameter, kept as its logarithm, with a log-normal prior around its centre."""
         log = f"log_{name}"
-        start = known.get(log, typical.double().log())
+        start = self._centres.get(log, typical.double().log())
         self.register_parameter(log, torch.nn.Parameter(start.clone()))
-        prior = LogNormalPrior(start.clone(), torch.full_like(start, LEARNED if log in known else TYPICAL))
+        spread = LEARNED if log in self._centres else TYPICAL
+        prior = LogNormalPrior(start.clone(), torch.full_like(start, spread))
         self.register_prior(f"{name}_prior", prior, lambda module, log=log: getattr(module, log).exp())
 
-    def _value(self, name: str) -> Tensor:
+    def value(self, name: str) -> Tensor:
+        """Of a positive parameter."""
         value: Tensor = getattr(self, f"log_{name}")
         return value.exp()
+
+    def split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The groups' columns, presence bits last."""
+        return torch.split(x, [group.width + 1 for group in self.groups], dim=-1)
+
+    def squared(self, group: Group, a: Tensor, b: Tensor, length: Tensor) -> Tensor:
+        """Squared scaled distances (..., n, m) between values (..., n, width) and (..., m, width)."""
+        if group.categorical:
+            return (a != b.mT).to(a.dtype) / length.square()
+        shrink = length if group.width <= ARD_UP_TO else length * math.sqrt(group.width)
+        return _squared_distance(a / shrink, b / shrink)
+
+
+class GroupKernel(GroupedKernel):
+    """Sum over groups, as above."""
+
+    def __init__(self, groups: tuple[Group, ...], centres: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__(groups, centres)
+        for group in groups:
+            if not group.categorical:
+                self.positive(f"length_{group.name}", typical_lengths(group.width))
+            self.positive(f"joint_{group.name}", torch.tensor([2.0]))
+            self.positive(f"scale_{group.name}", torch.tensor([0.2]))
+            if group.linear:
+                self.positive(f"linear_{group.name}", torch.tensor([0.5]))
+        self.positive("scale_joint", torch.tensor([0.5]))
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Any:
         """Covariance, (..., n, m), or its diagonal, (..., n), where ``diag``."""
@@ -98,35 +106,26 @@ class GroupKernel(Kernel):  # type: ignore[misc]
             return self._diagonal(x1)
         total = torch.zeros((), dtype=x1.dtype)
         joint = torch.zeros((), dtype=x1.dtype)
-        for group, a, b in zip(self.groups, self._split(x1), self._split(x2), strict=True):
+        for group, a, b in zip(self.groups, self.split(x1), self.split(x2), strict=True):
             present = a[..., -1:] * b[..., -1:].mT
-            squared = self._squared(group, a[..., :-1], b[..., :-1])
-            total = total + self._value(f"scale_{group.name}") * present * _matern(squared)
+            squared = self.squared(group, a[..., :-1], b[..., :-1], self._length(group, x1.dtype))
+            total = total + self.value(f"scale_{group.name}") * present * matern(squared)
             differs = a[..., -1:] + b[..., -1:].mT - 2 * present
-            joint = joint + (squared + differs) / self._value(f"joint_{group.name}").square()
+            joint = joint + (squared + differs) / self.value(f"joint_{group.name}").square()
             if group.linear:
-                total = total + self._value(f"linear_{group.name}") * (a[..., :-1] @ b[..., :-1].mT)
-        if self._offset:
-            total = total + self._value("scale_offset")
-        return to_linear_operator(total + self._value("scale_joint") * _matern(joint))
+                total = total + self.value(f"linear_{group.name}") * (a[..., :-1] @ b[..., :-1].mT)
+        return to_linear_operator(total + self.value("scale_joint") * matern(joint))
 
     def _diagonal(self, x: Tensor) -> Tensor:
-        total = self._value("scale_joint").expand(x.shape[:-1])
-        for group, a in zip(self.groups, self._split(x), strict=True):
-            total = total + self._value(f"scale_{group.name}") * a[..., -1]
+        total = self.value("scale_joint").expand(x.shape[:-1])
+        for group, a in zip(self.groups, self.split(x), strict=True):
+            total = total + self.value(f"scale_{group.name}") * a[..., -1]
             if group.linear:
-                total = total + self._value(f"linear_{group.name}") * a[..., :-1].square().sum(-1)
-        return total + self._value("scale_offset") if self._offset else total
+                total = total + self.value(f"linear_{group.name}") * a[..., :-1].square().sum(-1)
+        return total
 
-    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
-        return torch.split(x, [group.width + 1 for group in self.groups], dim=-1)
-
-    def _squared(self, group: Group, a: Tensor, b: Tensor) -> Tensor:
-        if group.categorical:
-            return (a != b.mT).to(a.dtype)
-        length = self._value(f"length_{group.name}")
-        shrink = length if group.width <= ARD_UP_TO else length * math.sqrt(group.width)
-        return _squared_distance(a / shrink, b / shrink)
+    def _length(self, group: Group, dtype: torch.dtype) -> Tensor:
+        return torch.ones(1, dtype=dtype) if group.categorical else self.value(f"length_{group.name}")
 
 
 def _squared_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -138,13 +137,13 @@ def _squared_distance(a: Tensor, b: Tensor) -> Tensor:
     return (squares - 2 * cross).clamp_min(0.0)
 
 
-def _matern(squared: Tensor) -> Tensor:
+def matern(squared: Tensor) -> Tensor:
     """Matern-5/2 of a squared scaled distance; 1e-12 keeps the root's gradient finite at zero."""
     distance = (5.0 * squared + 1e-12).sqrt()
     return (1.0 + distance + distance.square() / 3.0) * (-distance).exp()
 
 
-def _typical_lengths(width: int) -> Tensor:
+def typical_lengths(width: int) -> Tensor:
     """Length scales that keep correlations alike as inputs are added: of order sqrt(width).
 
     Hvarfner et al. 2024, "Vanilla Bayesian optimization performs great in high dimensions". Wide

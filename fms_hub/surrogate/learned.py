@@ -6,21 +6,28 @@ n = rows, H = encoded hyperparameters of the search, D = columns.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fms_hub.surrogate.encoder import LATENT, Encoder
+from fms_hub.surrogate.forest import Forest
 from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.kernel import Group
 from fms_hub.surrogate.process import Form
-from fms_hub.surrogate.scaling import Scaling
+from fms_hub.surrogate.residual import FIDELITY
+from fms_hub.surrogate.scaling import Scaling, with_presence
 
+READ = ("hyperparameters", "fidelity", "curve", "weights", "task", "embedding", "metadata", "probes")
+"""The groups that the forest reads, in the order of its columns. The candidate's number, which means
+something else in every search, is not among them."""
+ABSENT = -9.0
+"""What the forest is shown where a group is absent: below everything that a column can be."""
 UNKNOWN = "unknown"
 """The group of hyperparameters that meta-training never saw."""
+Columns = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -71,57 +78,86 @@ class Learned:
 
     Attributes:
         hyperparameters: names of the encoded columns it knows, in order.
-        scaling: of the inputs.
-        groups: of the columns that the encoder reads.
-        encoder: frozen, float64, in evaluation mode.
-        parameters: of the process, by name.
+        widths: of the groups in `READ`, by name.
+        scaling: of the weights.
+        forest: the prior mean.
+        parameters: of the process over what the forest leaves over, by name.
         range: of the architectures it has seen.
     """
 
     hyperparameters: tuple[str, ...]
+    widths: Mapping[str, int]
     scaling: Scaling
-    groups: tuple[Group, ...]
-    encoder: Encoder
+    forest: Forest
     parameters: Mapping[str, Tensor]
     range: Range
 
     def form(self, inputs: Inputs) -> Form:
         """The process for inputs of these widths."""
         extra = inputs.hyperparameters.shape[1] - len(self.hyperparameters)
-        latent = Group(LATENT, self.encoder.latent, linear=True)
         unknown = (Group(UNKNOWN, extra),) if extra > 0 else ()
-        return Form((*self.groups, latent, *unknown), offset=True, learned=self.parameters)
+        return Form((*residual_groups(self.widths), *unknown), residual=True, learned=self.parameters)
 
     def stretch(self, inputs: Inputs) -> NDArray[np.float64]:
         """Factor on the deviation of each row's prediction, (n,), >= 1: it grows with `Range.excess`."""
-        weights = _widened("weights", inputs.weights, self.scaling.widths["weights"])
+        weights = _widened("weights", inputs.weights, self.widths["weights"])
         return 1.0 + self.range.excess(weights)
 
     def rows(self, inputs: Inputs) -> Rows:
-        """Scale and encode inputs.
+        """Scale inputs, and foresee their scores.
 
         Raises:
             ValueError: a group that is there has another width than in meta-training.
         """
         known = len(self.hyperparameters)
-        seen = replace(
-            inputs,
-            hyperparameters=inputs.hyperparameters[:, :known],
-            weights=_widened("weights", inputs.weights, self.scaling.widths["weights"]),
-            task=_widened("task", inputs.task, self.scaling.widths["task"]),
+        groups = {name: getattr(inputs, name) for name in READ}
+        groups["hyperparameters"] = inputs.hyperparameters[:, :known]
+        seen = inputs.showing(
+            {name: _widened(name, block, self.widths[name]) for name, block in groups.items()}
         )
-        columns = self.scaling.columns(seen)
-        with torch.no_grad():
-            encoded = self.encoder(columns)
-        present = torch.ones(len(columns), 1, dtype=columns.dtype)
-        blocks = [columns, encoded.latent, present]
-        unknown = torch.from_numpy(inputs.hyperparameters[:, known:])
+        x = residual_columns(seen, self.scaling)
+        unknown = inputs.hyperparameters[:, known:]
         if unknown.shape[1]:
-            blocks += [unknown, present]
-        return Rows(torch.cat(blocks, dim=1), encoded.mean)
+            x = np.hstack([x, with_presence(unknown)])
+        return Rows(torch.from_numpy(x), torch.from_numpy(self.forest.predict(forest_columns(seen))))
 
 
-def _widened(name: str, block: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+def forest_columns(inputs: Inputs) -> Columns:
+    """What the forest reads, (n, D): the groups of `READ` side by side."""
+    return np.hstack([_shown(getattr(inputs, name)) for name in READ])
+
+
+def residual_groups(widths: Mapping[str, int]) -> tuple[Group, ...]:
+    """The groups of `residual_columns`."""
+    return (
+        Group(FIDELITY, widths["fidelity"] + 1),
+        Group("hyperparameters", widths["hyperparameters"]),
+        Group("weights", widths["weights"]),
+        Group("candidate", 1, categorical=True),
+    )
+
+
+def residual_columns(inputs: Inputs, scaling: Scaling) -> Columns:
+    """What the process over the forest's residuals reads, (n, D): values, then the presence bit, per group.
+
+    Fidelity has one more column: how much of the run is known already, as a fraction of the horizon.
+    """
+    seen = np.nan_to_num(inputs.curve[:, :1], nan=0.0)
+    candidate = inputs.candidate.astype(np.float64)[:, None]
+    blocks = (
+        np.hstack([inputs.fidelity, seen]),
+        inputs.hyperparameters,
+        scaling.scale_weights(inputs.weights),
+        np.where(candidate < 0, np.nan, candidate),
+    )
+    return np.hstack([with_presence(block) for block in blocks])
+
+
+def _shown(block: Columns) -> Columns:
+    return np.where(np.isnan(block).any(axis=1, keepdims=True), ABSENT, block)
+
+
+def _widened(name: str, block: Columns, width: int) -> Columns:
     if block.shape[1] == width:
         return block
     if not np.isnan(block).any(axis=1).all():

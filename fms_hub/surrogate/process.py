@@ -23,7 +23,8 @@ from fms_hub.surrogate.gp import (
     gpytorch,
     psd_safe_cholesky,
 )
-from fms_hub.surrogate.kernel import LEARNED, TYPICAL, Group, GroupKernel
+from fms_hub.surrogate.kernel import LEARNED, TYPICAL, Group, GroupedKernel, GroupKernel
+from fms_hub.surrogate.residual import ResidualKernel
 
 KERNEL = "covar_module."
 """What the names of the kernel's parameters begin with."""
@@ -43,12 +44,12 @@ class Form:
 
     Attributes:
         groups: of its columns.
-        offset: of its kernel.
+        residual: whether it models what a prior mean leaves over, see `ResidualKernel`, or whole scores.
         learned: parameters that meta-training found, by name, around which priors are centred; else None.
     """
 
     groups: tuple[Group, ...]
-    offset: bool = False
+    residual: bool = False
     learned: Mapping[str, Tensor] | None = None
 
     @property
@@ -58,7 +59,7 @@ class Form:
 
 
 class Process(gpytorch.models.ExactGP):  # type: ignore[misc]
-    """A constant plus a `GroupKernel`, with normal noise.
+    """A constant plus a kernel over groups, with normal noise.
 
     Args:
         x: observed rows (n, D).
@@ -81,7 +82,7 @@ class Process(gpytorch.models.ExactGP):  # type: ignore[misc]
         )
         super().__init__(x, y, likelihood)
         self.mean_module = gpytorch.means.ConstantMean()
-        self.covar_module = GroupKernel(form.groups, offset=form.offset, centres=kernel)
+        self.covar_module = (ResidualKernel if form.residual else GroupKernel)(form.groups, kernel)
         self.double()
         self.set_parameters(learned)
 
@@ -126,7 +127,7 @@ def predict(process: Process, x: Tensor, y: Tensor, queries: Tensor) -> Marginal
     return Marginals(constant + (cross @ weights).squeeze(-1), (prior - explained).clamp_min(0.0) + noise)
 
 
-def covariance(kernel: GroupKernel, a: Tensor, b: Tensor) -> Tensor:
+def covariance(kernel: GroupedKernel, a: Tensor, b: Tensor) -> Tensor:
     """Covariance (n, m) of rows a (n, D) and b (m, D); without gradients in blocks that fit the cache."""
     if torch.is_grad_enabled() or len(a) <= _BLOCK:
         dense: Tensor = kernel(a, b).to_dense()
@@ -149,7 +150,7 @@ def factor(process: Process, x: Tensor) -> Tensor:
     return root
 
 
-def _lower(kernel: GroupKernel, x: Tensor) -> Tensor:
+def _lower(kernel: GroupedKernel, x: Tensor) -> Tensor:
     """The covariance's lower triangle, all that a Cholesky factor takes, with something above it."""
     filled = torch.zeros(len(x), len(x), dtype=x.dtype)
     for start in range(0, len(x), _BLOCK):

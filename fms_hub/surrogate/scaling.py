@@ -29,15 +29,14 @@ class Scaling:
     task_centre: NDArray[np.float64]
     task_spread: NDArray[np.float64]
 
-    @property
-    def widths(self) -> dict[str, int]:
-        """W and T, by the group's name."""
-        return {"weights": len(self.weights_centre), "task": len(self.task_centre)}
-
     @classmethod
     def of(cls, inputs: Inputs) -> Scaling:
         """Median and interquartile range (as a standard deviation) over the rows that have the group."""
         return cls(*_robust(inputs.weights), *_robust(inputs.task))
+
+    def scale_weights(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weights (n, W) in units of their spread, clipped."""
+        return _scale(weights, self.weights_centre, self.weights_spread)
 
     def groups(self, inputs: Inputs) -> tuple[Group, ...]:
         """The kernel's groups for inputs of these widths."""
@@ -57,11 +56,11 @@ class Scaling:
             inputs.hyperparameters,
             inputs.fidelity,
             inputs.curve,
-            _scale(inputs.weights, self.weights_centre, self.weights_spread),
+            self.scale_weights(inputs.weights),
             _scale(inputs.task, self.task_centre, self.task_spread),
             np.where(candidate < 0, np.nan, candidate),
         )
-        return torch.from_numpy(np.hstack([_with_presence(block) for block in blocks]))
+        return torch.from_numpy(np.hstack([with_presence(block) for block in blocks]))
 
 
 def _robust(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -81,6 +80,7 @@ def _scale(
     return np.clip((rows - centre) / spread, -CLIP, CLIP)
 
 
-def _with_presence(block: NDArray[np.float64]) -> NDArray[np.float64]:
+def with_presence(block: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values (n, width) with zeros where a row has NaN, and a last column that says whether it has none."""
     present = ~np.isnan(block).any(axis=1, keepdims=True)
     return np.hstack([np.where(present, block, 0.0), present.astype(np.float64)])

@@ -14,14 +14,23 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fms_hub.errors import CheckpointError
-from fms_hub.surrogate.encoder import LATENT, Encoder
+from fms_hub.surrogate.forest import Forest
 from fms_hub.surrogate.kernel import Group
-from fms_hub.surrogate.learned import Learned, Range
+from fms_hub.surrogate.learned import Learned, Range, residual_groups
 from fms_hub.surrogate.process import Form, Process
 from fms_hub.surrogate.scaling import Scaling
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 Tensors = dict[str, Tensor]
+_FOREST = {
+    "roots": torch.int32,
+    "feature": torch.int16,
+    "threshold": torch.float32,
+    "left": torch.int32,
+    "right": torch.int32,
+    "value": torch.float32,
+}
+"""Arrays of the forest."""
 Shape = tuple[int | None, ...]
 """None where any length will do."""
 
@@ -55,9 +64,8 @@ def save(path: Path, content: Content) -> None:
     if content.learned is not None:
         config["learned"] = {
             "hyperparameters": list(content.learned.hyperparameters),
-            "groups": _plain(content.learned.groups),
-            "width": content.learned.encoder.width,
-            "latent": content.learned.encoder.latent,
+            "widths": dict(content.learned.widths),
+            "forest_columns": content.learned.forest.columns,
             "range": list(content.learned.range.columns),
         }
         tensors |= {
@@ -65,10 +73,13 @@ def save(path: Path, content: Content) -> None:
             "learned.range.high": torch.from_numpy(content.learned.range.high),
         }
         tensors |= _under("learned.parameters", content.learned.parameters)
-        tensors |= _under("learned.encoder", content.learned.encoder.state_dict())
+        tensors |= {
+            f"learned.forest.{name}": torch.from_numpy(getattr(content.learned.forest, name))
+            for name in _FOREST
+        }
         tensors |= _scaling_tensors("learned.scaling", content.learned.scaling)
     if content.form is not None and content.scaling is not None:
-        config["form"] = {"groups": _plain(content.form.groups), "offset": content.form.offset}
+        config["form"] = {"groups": _plain(content.form.groups), "residual": content.form.residual}
         if content.parameters is not None:
             config["fitted"] = True
             tensors |= _under("parameters", content.parameters)
@@ -96,11 +107,14 @@ def load(path: Path) -> Content:
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} has a damaged header: {error!r}. Get the file again.") from error
     _check(path, tensors, expected)
-    learned = _learned(config["learned"], tensors) if "learned" in config else None
+    try:
+        learned = _learned(config["learned"], tensors) if "learned" in config else None
+    except ValueError as error:
+        raise CheckpointError(f"{path} has a damaged forest: {error}. Get the file again.") from error
     form, scaling = None, None
     if "form" in config:
         parameters = None if learned is None else learned.parameters
-        form = Form(_groups(config["form"]["groups"]), config["form"]["offset"], parameters)
+        form = Form(_groups(config["form"]["groups"]), config["form"]["residual"], parameters)
         scaling = _scaling("scaling", tensors) if learned is None else learned.scaling
     data = None
     if config.get("observed"):
@@ -119,13 +133,12 @@ def header(path: Path) -> dict[str, Any]:
 
 
 def _learned(config: Mapping[str, Any], tensors: Tensors) -> Learned:
-    encoder = _encoder(config)
-    encoder.load_state_dict(_of("learned.encoder", tensors))
+    arrays = {name: tensors[f"learned.forest.{name}"].numpy() for name in _FOREST}
     return Learned(
         tuple(config["hyperparameters"]),
+        dict(config["widths"]),
         _scaling("learned.scaling", tensors),
-        _groups(config["groups"]),
-        encoder,
+        Forest(**arrays, columns=config["forest_columns"]),
         _of("learned.parameters", tensors),
         Range(
             tuple(config["range"]),
@@ -133,11 +146,6 @@ def _learned(config: Mapping[str, Any], tensors: Tensors) -> Learned:
             tensors["learned.range.high"].numpy(),
         ),
     )
-
-
-def _encoder(config: Mapping[str, Any]) -> Encoder:
-    groups = _groups(config["groups"])
-    return Encoder(groups, width=config["width"], latent=config["latent"]).double().eval()
 
 
 def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], Tensors]:
@@ -162,20 +170,19 @@ def _expected(config: Mapping[str, Any]) -> dict[str, Shape]:
     """Shape by tensor name."""
     shapes: dict[str, Shape] = {}
     if "learned" in config:
-        groups = _groups(config["learned"]["groups"])
-        encoder = _encoder(config["learned"])
-        shapes |= _shapes("learned.encoder", encoder.state_dict())
-        latent = Group(LATENT, encoder.latent, linear=True)
-        shapes |= _parameter_shapes("learned.parameters", Form((*groups, latent), offset=True))
-        shapes |= _scaling_shapes("learned.scaling", groups)
+        widths = config["learned"]["widths"]
+        form = Form(residual_groups(widths), residual=True)
+        shapes |= _parameter_shapes("learned.parameters", form)
+        shapes |= _scaling_shapes("learned.scaling", widths)
+        shapes |= {f"learned.forest.{name}": (None,) for name in _FOREST}
         ends = (len(config["learned"]["range"]),)
         shapes |= {"learned.range.low": ends, "learned.range.high": ends}
     if "form" in config:
-        form = Form(_groups(config["form"]["groups"]), config["form"]["offset"])
+        form = Form(_groups(config["form"]["groups"]), config["form"]["residual"])
         if config.get("fitted"):
             shapes |= _parameter_shapes("parameters", form)
         if "learned" not in config:
-            shapes |= _scaling_shapes("scaling", form.groups)
+            shapes |= _scaling_shapes("scaling", {group.name: group.width for group in form.groups})
         if config.get("observed"):
             shapes |= {"data.x": (None, form.width), "data.y": (None,), "data.units": (2,)}
     return shapes
@@ -192,8 +199,7 @@ def _shapes(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
     return {f"{prefix}.{name}": tuple(value.shape) for name, value in tensors.items()}
 
 
-def _scaling_shapes(prefix: str, groups: tuple[Group, ...]) -> dict[str, Shape]:
-    widths = {group.name: group.width for group in groups}
+def _scaling_shapes(prefix: str, widths: Mapping[str, int]) -> dict[str, Shape]:
     return {f"{prefix}.{field.name}": (widths[field.name.split("_")[0]],) for field in fields(Scaling)}
 
 
@@ -206,8 +212,9 @@ def _check(path: Path, tensors: Tensors, expected: Mapping[str, Shape]) -> None:
         found = tuple(tensors[name].shape)
         if len(found) != len(shape) or any(e not in (None, f) for e, f in zip(shape, found, strict=True)):
             raise CheckpointError(f"{path}: tensor {name} has shape {found}, expected {shape}.")
-        if tensors[name].dtype != torch.float64:
-            raise CheckpointError(f"{path}: tensor {name} is {tensors[name].dtype}, expected float64.")
+        dtype = _FOREST.get(name.removeprefix("learned.forest."), torch.float64)
+        if tensors[name].dtype != dtype:
+            raise CheckpointError(f"{path}: tensor {name} is {tensors[name].dtype}, expected {dtype}.")
         if not bool(tensors[name].isfinite().all()):
             raise CheckpointError(f"{path}: tensor {name} holds NaN or infinite values.")
 

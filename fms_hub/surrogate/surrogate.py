@@ -113,8 +113,8 @@ class Surrogate:
     def fit(self, inputs: Inputs, scores: NDArray[np.float64], *, steps: int = FIT_STEPS) -> Surrogate:
         """Find the process' parameters by maximum a posteriori (L-BFGS), then condition on the data.
 
-        What meta-training learned of encoders stays; its parameters are where the fit starts and what the
-        priors are centred around.
+        What meta-training learned of the prior mean stays; its parameters are where the fit starts and what
+        the priors are centred around.
 
         Args:
             inputs: n rows, n >= 2.

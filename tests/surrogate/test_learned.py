@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestRegressor
 
 from fms_hub.errors import CheckpointError
-from fms_hub.finetune.seeding import seeded
-from fms_hub.surrogate.encoder import LATENT, Encoder
+from fms_hub.surrogate.forest import Forest
 from fms_hub.surrogate.inputs import Inputs
-from fms_hub.surrogate.kernel import Group
-from fms_hub.surrogate.learned import UNKNOWN, Learned, Range
-from fms_hub.surrogate.process import Form, Process
+from fms_hub.surrogate.learned import READ, UNKNOWN, Learned, Range, forest_columns, residual_groups
 from fms_hub.surrogate.scaling import Scaling
 from fms_hub.surrogate.surrogate import Surrogate
+from training.meta.prior import as_arrays
+from training.meta.train import blank
 
 HYPERPARAMETERS = ("a", "b", "c")
 
@@ -32,6 +32,9 @@ def example(n: int, seed: int = 0, extra: int = 0) -> tuple[Inputs, NDArray[np.f
         np.full((n, 6), np.nan),
         rng.normal(size=(n, 7)),
         np.full((n, 4), 0.5),
+        np.full((n, 2), 0.5),
+        rng.random((n, 5)),
+        np.full((n, 4), np.nan),
         rng.integers(0, 3, n).astype(np.int64),
     )
     return inputs, scores
@@ -39,28 +42,15 @@ def example(n: int, seed: int = 0, extra: int = 0) -> tuple[Inputs, NDArray[np.f
 
 @pytest.fixture(scope="module")
 def learned() -> Learned:
-    """An encoder that was trained to say 0.2 + 0.5 a."""
-    inputs, scores = example(200, seed=9)
-    scaling = Scaling.of(inputs)
-    groups = scaling.groups(inputs)
-    with seeded(0):
-        encoder = Encoder(groups, width=16, latent=13, dropout=0.0).double()
-    columns, targets = scaling.columns(inputs), torch.from_numpy(scores)
-    optimiser = torch.optim.Adam(encoder.parameters(), 1e-2)
-    for _ in range(200):
-        optimiser.zero_grad()
-        (encoder(columns).mean - targets).square().mean().backward()
-        optimiser.step()
-    encoder.eval().requires_grad_(False)
-    form = Form((*groups, Group(LATENT, 13, linear=True)), offset=True)
-    nothing = torch.zeros(1, form.width, dtype=torch.float64)
-    process = Process(nothing, nothing[:, 0], form)
-    with torch.no_grad():
-        for name, value in process.covar_module.named_parameters():
-            if name.startswith(("log_scale", "log_linear")):
-                value.sub_(4.0)
+    """A forest that was trained to say 0.2 + 0.5 a, and a process whose terms are typical."""
+    inputs, scores = example(400, seed=9)
+    model = RandomForestRegressor(30, max_features=1.0, min_samples_leaf=2, random_state=0)
+    columns = forest_columns(inputs)
+    forest = as_arrays(model.fit(columns, scores).estimators_, columns.shape[1])
+    widths = {name: getattr(inputs, name).shape[1] for name in READ}
+    parameters = blank(residual_groups(widths)).parameters_by_name()
     seen = Range.of(inputs.weights, [2, 5])
-    return Learned(HYPERPARAMETERS, scaling, groups, encoder, process.parameters_by_name(), seen)
+    return Learned(HYPERPARAMETERS, widths, Scaling.of(inputs), forest, parameters, seen)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +88,9 @@ def test_a_fit_starts_from_what_was_learned_and_stays_near_it(surrogate: Surroga
     assert surrogate.parameters is None
 
 
-@pytest.mark.parametrize("group", ["weights", "task", "hyperparameters", "candidate"])
+@pytest.mark.parametrize(
+    "group", ["weights", "task", "embedding", "metadata", "hyperparameters", "candidate"]
+)
 def test_missing_groups_are_normal(surrogate: Surrogate, group: str) -> None:
     inputs, scores = example(20)
     value = getattr(inputs, group)
@@ -107,7 +99,7 @@ def test_missing_groups_are_normal(surrogate: Surrogate, group: str) -> None:
     assert np.isfinite(surrogate.condition(stranger, scores).posterior(stranger).mean).all()
 
 
-def test_unknown_hyperparameters_join_the_process_but_not_the_encoder(surrogate: Surrogate) -> None:
+def test_unknown_hyperparameters_join_the_process_but_not_the_forest(surrogate: Surrogate) -> None:
     inputs, scores = example(60, seed=5, extra=2)
     known = dataclasses.replace(inputs, hyperparameters=inputs.hyperparameters[:, :3])
     assert np.array_equal(surrogate.posterior(inputs).mean, surrogate.posterior(known).mean)
@@ -141,7 +133,7 @@ def test_it_is_less_sure_of_architectures_beyond_those_it_has_seen(surrogate: Su
     assert ratio[1] == pytest.approx(3.0, rel=0.05)
 
 
-def test_the_candidates_number_is_not_read_by_the_encoder(learned: Learned) -> None:
+def test_the_candidates_number_is_not_read_by_the_forest(learned: Learned) -> None:
     inputs, _ = example(10)
     other = dataclasses.replace(inputs, candidate=(inputs.candidate + 1) % 3)
     assert torch.equal(learned.rows(inputs).mean, learned.rows(other).mean)
@@ -170,6 +162,66 @@ def test_a_damaged_header_is_refused_by_name(surrogate: Surrogate, tmp_path: Pat
 
     path = tmp_path / "s.safetensors"
     surrogate.save(path)
-    save_file(load_file(path), path, {"config": '{"format_version": 2, "name": "x", "learned": {}}'})
+    save_file(load_file(path), path, {"config": '{"format_version": 3, "name": "x", "learned": {}}'})
     with pytest.raises(CheckpointError, match="damaged header"):
+        Surrogate.load(path)
+
+
+def test_the_forest_says_what_scikit_learn_says() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(300, 6)), rng.normal(size=300)
+    model = RandomForestRegressor(7, min_samples_leaf=3, random_state=0).fit(x, y)
+    ours = as_arrays(model.estimators_, 6).predict(np.vstack([x, rng.normal(size=(5000, 6))]))
+    theirs = model.predict(np.vstack([x, np.random.default_rng(0).normal(size=(0, 6))]))
+    np.testing.assert_allclose(ours[:300], theirs, atol=1e-6)
+    assert len(ours) == 5300
+
+
+def tree(**changed: object) -> Forest:
+    parts: dict[str, object] = {
+        "roots": np.array([0], dtype=np.int32),
+        "feature": np.array([1, -1, -1], dtype=np.int16),
+        "threshold": np.array([0.5, 0.0, 0.0], dtype=np.float32),
+        "left": np.array([1, 0, 0], dtype=np.int32),
+        "right": np.array([2, 0, 0], dtype=np.int32),
+        "value": np.array([0.0, 0.25, 0.75], dtype=np.float32),
+        "columns": 2,
+        **changed,
+    }
+    return Forest(**parts)  # type: ignore[arg-type]
+
+
+def test_rows_at_the_threshold_go_left() -> None:
+    rows = np.array([[9.0, 0.5], [9.0, 0.51], [9.0, -9.0]])
+    assert tree().predict(rows).tolist() == [0.25, 0.75, 0.25]
+    assert tree().predict(rows[:0]).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"left": np.array([0, 0, 0], dtype=np.int32)}, "must follow"),
+        ({"right": np.array([3, 0, 0], dtype=np.int32)}, "must follow"),
+        ({"columns": 1}, "beyond 1"),
+        ({"roots": np.array([3], dtype=np.int32)}, "roots"),
+        ({"value": np.zeros(2, dtype=np.float32)}, "same length"),
+    ],
+)
+def test_trees_in_which_rows_would_never_arrive_are_refused(changed: dict[str, object], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        tree(**changed)
+
+
+def test_a_damaged_forest_is_refused_by_name(surrogate: Surrogate, tmp_path: Path) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    path = tmp_path / "s.safetensors"
+    surrogate.save(path)
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    tensors = load_file(path)
+    tensors["learned.forest.left"][0] = 0
+    save_file(tensors, path, header)
+    with pytest.raises(CheckpointError, match="damaged forest"):
         Surrogate.load(path)

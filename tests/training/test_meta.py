@@ -11,6 +11,8 @@ from scipy.stats import kendalltau
 
 from fms_hub.errors import UsageError
 from fms_hub.search.encoding import lookbacks
+from fms_hub.surrogate.kernel import Group
+from fms_hub.surrogate.learned import READ, forest_columns, residual_groups
 from tests.taught import CANDIDATES, TASKS, pool
 from training.benchmarks.cached.environment import BudgetSpent, Environment
 from training.benchmarks.cached.ours import Ours
@@ -18,8 +20,9 @@ from training.benchmarks.cached.pool import Pool
 from training.corpus.splits import read_splits
 from training.meta.episodes import episode, final_rows, seen_rows, spend
 from training.meta.fitting import Fitted, fit
+from training.meta.prior import fit_forest
 from training.meta.table import NONE, Table, table_of
-from training.meta.train import Settings, meta_train, without
+from training.meta.train import Lesson, Settings, blank, deviations, learn, scaling_of, widen, without
 from training.meta_train import jobs, surrogate_of
 
 
@@ -35,7 +38,7 @@ def table(pools: Sequence[Pool]) -> Table:
 
 @pytest.fixture(scope="module")
 def fitted(pools: Sequence[Pool]) -> Fitted:
-    return fit("three tasks", pools[1:], read_splits(), Settings(steps=200, width=24))
+    return fit("three tasks", pools[1:], read_splits(), Settings(steps=100, trees=30))
 
 
 def test_a_table_asks_what_a_search_asks(table: Table, pools: Sequence[Pool]) -> None:
@@ -81,51 +84,65 @@ def test_an_episode_asks_only_about_what_is_not_known(table: Table) -> None:
             assert len(drawn.context) == 128 or epoch > reached.get(run, 0)
 
 
-def test_groups_of_inputs_can_be_left_out(table: Table) -> None:
-    from training.meta.train import scaling_of
-
-    scaling = scaling_of([table.inputs])
-    groups = scaling.groups(table.inputs)
-    columns = scaling.columns(table.inputs)
-    blocks = dict(
-        zip(
-            [group.name for group in groups],
-            torch.split(without(columns, groups, frozenset({"weights"})), [g.width + 1 for g in groups], 1),
-            strict=True,
-        )
-    )
-    assert not blocks["weights"].any()
-    assert bool(blocks["hyperparameters"].any())
+@pytest.fixture(scope="module")
+def lesson(table: Table) -> Lesson:
+    return Lesson.of(table, scaling_of([table.inputs]), np.full(len(table.scores), 0.3))
 
 
-def test_it_repeats_from_its_seed_and_leaves_the_generator_alone(pools: Sequence[Pool]) -> None:
-    tables = [table_of(one) for one in pools[:2]]
+@pytest.fixture(scope="module")
+def groups(table: Table) -> tuple[Group, ...]:
+    return residual_groups({name: getattr(table.inputs, name).shape[1] for name in READ})
+
+
+def test_groups_of_inputs_can_be_left_out(lesson: Lesson, groups: tuple[Group, ...]) -> None:
+    columns = without(lesson.columns, groups, frozenset({"weights"}))
+    blocks = torch.split(columns, [group.width + 1 for group in groups], 1)
+    found = {group.name: bool(block.any()) for group, block in zip(groups, blocks, strict=True)}
+    assert found == {"fidelity": True, "hyperparameters": True, "weights": False, "candidate": True}
+
+
+def test_the_process_is_told_how_much_of_a_run_is_known(table: Table, lesson: Lesson) -> None:
+    assert lesson.columns[table.row[3, 2, 6], 2] == pytest.approx(2 / 6)
+    assert lesson.columns[table.row[3, 0, 6], 2] == 0.0
+
+
+def test_it_repeats_from_its_seed_and_leaves_the_generator_alone(
+    lesson: Lesson, groups: tuple[Group, ...], table: Table
+) -> None:
     before = torch.get_rng_state()
-    first, second, other = (meta_train(tables, [], Settings(20, seed, 8)).model for seed in (0, 0, 1))
+    first, second, other = (
+        learn(groups, [lesson], Settings(10, seed)).parameters_by_name() for seed in (0, 0, 1)
+    )
     assert torch.equal(before, torch.get_rng_state())
-    for one, two in zip(first.parameters(), second.parameters(), strict=True):
-        assert torch.equal(one, two)
-    assert not torch.equal(first.encoder.to_mean.weight, other.encoder.to_mean.weight)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["covar_module.log_reach"], other["covar_module.log_reach"])
+    trees = [fit_forest([table], seed, 3) for seed in (0, 0, 1)]
+    assert np.array_equal(trees[0].threshold, trees[1].threshold)
+    assert not np.array_equal(trees[0].threshold[:20], trees[2].threshold[:20])
 
 
-def test_the_best_state_on_the_validation_tasks_is_kept(pools: Sequence[Pool]) -> None:
-    tables = [table_of(one) for one in pools]
-    outcome = meta_train(tables[:2], tables[2:3], Settings(300, 0, 16))
-    assert [step for step, _ in outcome.validation] == [100, 200, 300]
-    assert outcome.step == min(outcome.validation, key=lambda look: look[1])[0]
-    assert not outcome.model.training
+def test_learning_makes_later_scores_less_surprising(lesson: Lesson, groups: tuple[Group, ...]) -> None:
+    told: list[tuple[int, float]] = []
+    learn(groups, [lesson], Settings(150), lambda step, loss: told.append((step, loss)))
+    assert [step for step, _ in told] == [50, 100, 150]
+    assert told[-1][1] < told[0][1] - 0.2
 
 
-def test_widening_scales_deviations_and_no_mean(pools: Sequence[Pool], table: Table) -> None:
-    outcome = meta_train([table], [], Settings(20, 0, 8))
-    columns = outcome.scaling.columns(table.inputs)
-    scores = torch.from_numpy(table.scores)
-    with torch.no_grad():
-        before = outcome.model.believe(columns[:30], scores[:30], columns[30:60])
-        outcome.model.widen(3.0)
-        after = outcome.model.believe(columns[:30], scores[:30], columns[30:60])
-    torch.testing.assert_close(after.mean, before.mean, rtol=1e-6, atol=1e-8)
-    torch.testing.assert_close(after.variance, 9.0 * before.variance, rtol=1e-5, atol=0)
+def test_a_forest_foresees_a_task_of_a_group_it_never_saw(pools: Sequence[Pool], table: Table) -> None:
+    forest = fit_forest([table_of(one) for one in pools[1:]], 0, 30)
+    rows = final_rows(table, np.zeros(len(table.epochs), dtype=np.int64))
+    foreseen = forest.predict(forest_columns(table.inputs.rows(rows)))
+    assert kendalltau(foreseen, table.scores[rows]).statistic > 0.5
+    bare = {name: np.full_like(getattr(table.inputs, name), np.nan) for name in ("weights", "task")}
+    foreseen = forest.predict(forest_columns(table.inputs.showing(bare).rows(rows)))
+    assert kendalltau(foreseen, table.scores[rows]).statistic > 0.4
+
+
+def test_widening_scales_deviations_and_no_mean(lesson: Lesson, groups: tuple[Group, ...]) -> None:
+    process = blank(groups)
+    before = deviations(process, [lesson])
+    widen(process, 3.0)
+    np.testing.assert_allclose(deviations(process, [lesson]), before / 3.0, rtol=1e-4)
 
 
 def test_a_surrogate_ranks_runs_of_a_new_task_before_and_after_it_has_seen_any(
@@ -146,8 +163,8 @@ def test_a_surrogate_ranks_runs_of_a_new_task_before_and_after_it_has_seen_any(
 
 
 def test_it_says_how_it_came_about(fitted: Fitted) -> None:
-    assert set(fitted.validation) == {"flowers", "faces", "traffic signs"}
-    assert 100 <= fitted.steps <= 200
+    assert set(fitted.off) == set(fitted.error) == {"flowers", "faces", "traffic signs"}
+    assert all(0.0 < error < 0.5 for error in fitted.error.values())
     assert fitted.widened > 0
     assert fitted.surrogate.learned is not None
     assert fitted.surrogate.learned.hyperparameters[0] == "learning_rate"

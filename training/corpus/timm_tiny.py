@@ -66,7 +66,8 @@ def timm_tiny(tasks: Sequence[str], pretrained: Mapping[str, str | None], seed: 
     """The whole sweep, in an order of which any beginning has about the same mix as all of it.
 
     In a cell the first configuration is the default one, so that every candidate is once on every task under
-    the same hyperparameters; the others are uniform over the default space; the horizons take turns. Arguments as in `cells`; the runs' seed is ``seed``, that of repeats the next.
+    the same hyperparameters; the others are uniform over the default space; the horizons take turns.
+    Arguments as in `cells`; the runs' seed is ``seed``, that of repeats the next.
     """
     placed = []
     for cell in cells(tasks, pretrained, seed):

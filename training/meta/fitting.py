@@ -1,8 +1,8 @@
-"""One surrogate from the pools of some tasks: how long to train and how sure to be is found out inside them.
+"""One surrogate from the pools of some tasks: a forest, and a process over what it leaves over.
 
-Groups of tasks are left out in turn. When each of these trainings was best says how long the last one, on
-all tasks, goes on; how far each was off on its own group, in units of its deviation, says by how much all
-deviations are to be widened. Nothing outside the given pools is looked at.
+Groups of tasks are left out in turn: the process learns from what forests say of groups they have not seen,
+and how far processes are off on groups they have not learned from says by how much all deviations are to be
+widened. Nothing outside the given pools is looked at.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fms_hub.errors import UsageError
-from fms_hub.surrogate.learned import Range
+from fms_hub.surrogate.learned import READ, Learned, Range, forest_columns, residual_groups
+from fms_hub.surrogate.scaling import Scaling
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.weights.pooling import POOLED
 from training.benchmarks.cached.pool import Pool
 from training.corpus.splits import Splits
 from training.corpus.tasks import dataset
+from training.meta.prior import fit_forest
 from training.meta.table import Table, table_of
-from training.meta.train import CHECK_EVERY, Outcome, Settings, deviations, meta_train
+from training.meta.train import Lesson, Settings, deviations, learn, scaling_of, widen
 
 ARCHITECTURE = tuple(number for number, name in enumerate(POOLED) if name.startswith("global_"))
 """Columns of a pooled weight graph that say what the network looks like."""
-INNER = 3
-"""Most groups that are left out in turn."""
 COVERAGE, QUANTILE = 0.9, 1.645
 """Deviations are widened until so large a share of scores lies within so many of them."""
+Report = Callable[[str, int, float], None]
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class Fitted:
 
     Attributes:
         surrogate: without observations.
-        steps: of the last training.
         widened: factor on all deviations.
-        validation: loss by step of each inner training, by the groups left out, nats a query.
+        off: share of scores within `QUANTILE` deviations before widening, by the group left out.
+        error: root mean squared error of the forest's foresight, by the group left out.
     """
 
     surrogate: Surrogate
-    steps: int
     widened: float
-    validation: Mapping[str, tuple[tuple[int, float], ...]]
+    off: Mapping[str, float]
+    error: Mapping[str, float]
 
 
 def fit(
@@ -54,7 +54,7 @@ def fit(
     pools: Sequence[Pool],
     splits: Splits,
     settings: Settings,
-    report: Callable[[str, int, float], None] = lambda stage, step, loss: None,
+    report: Report = lambda stage, step, loss: None,
 ) -> Fitted:
     """Meta-train on the pools.
 
@@ -62,8 +62,8 @@ def fit(
         name: of the surrogate.
         pools: of at least two groups of tasks.
         splits: say which tasks form a group.
-        settings: most steps, and the seed.
-        report: told the stage, step and loss of every look.
+        settings: steps, trees and seed.
+        report: told the stage, step and loss from time to time.
 
     Raises:
         UsageError: all tasks are of one group, or the pools are of different search spaces.
@@ -81,23 +81,51 @@ def fit(
             f"meta-training needs tasks of at least two groups, found {', '.join(groups) or 'none'}; "
             "add runs on other tasks."
         )
-    inner: dict[str, Outcome] = {}
-    off: list[NDArray[np.float64]] = []
-    for group in _chosen(sorted(groups), settings.seed):
-        rest = [table for other, tables in groups.items() if other != group for table in tables]
-        inner[group] = meta_train(rest, groups[group], settings, partial(report, group))
-        off.append(deviations(inner[group], groups[group]))
-    steps = max(CHECK_EVERY, int(np.median([outcome.step for outcome in inner.values()])))
-    everything = [table for tables in groups.values() for table in tables]
-    last = meta_train(everything, [], settings.of(steps), partial(report, "all"))
-    factor = float(np.mean([np.quantile(np.abs(z), COVERAGE) for z in off]) / QUANTILE)
-    last.model.widen(factor)
-    seen = Range.of(np.vstack([table.inputs.weights for table in everything]), ARCHITECTURE)
-    learned = last.model.learned(pools[0].space.columns, last.scaling, seen)
-    validation = {group: outcome.validation for group, outcome in inner.items()}
-    return Fitted(Surrogate(name, learned), steps, factor, validation)
+    everything = [table for group in sorted(groups) for table in groups[group]]
+    widths = {name: getattr(everything[0].inputs, name).shape[1] for name in READ}
+    columns = residual_groups(widths)
+    scaling = scaling_of([table.inputs for table in everything])
+    lessons = {group: _lessons(group, groups, scaling, settings, report) for group in sorted(groups)}
+    off = {}
+    for group in lessons:
+        rest = [lesson for other in lessons if other != group for lesson in lessons[other]]
+        process = learn(columns, rest, settings, partial(report, f"without {group}"))
+        off[group] = np.abs(deviations(process, lessons[group]))
+    factor = float(np.mean([np.quantile(z, COVERAGE) for z in off.values()]) / QUANTILE)
+    process = learn(columns, [x for part in lessons.values() for x in part], settings, partial(report, "all"))
+    widen(process, factor)
+    learned = Learned(
+        pools[0].space.columns,
+        widths,
+        scaling,
+        fit_forest(everything, settings.seed, settings.trees),
+        process.parameters_by_name(),
+        Range.of(np.vstack([table.inputs.weights for table in everything]), ARCHITECTURE),
+    )
+    return Fitted(
+        Surrogate(name, learned),
+        factor,
+        {group: float(np.mean(z < QUANTILE)) for group, z in off.items()},
+        {group: _error(part) for group, part in lessons.items()},
+    )
 
 
-def _chosen(groups: Sequence[str], seed: int) -> list[str]:
-    order = np.random.default_rng(seed).permutation(len(groups))
-    return [groups[number] for number in order[: min(INNER, len(groups))]]
+def _lessons(
+    group: str,
+    groups: Mapping[str, Sequence[Table]],
+    scaling: Scaling,
+    settings: Settings,
+    report: Report,
+) -> list[Lesson]:
+    """The group's tasks, as a forest over all other groups foresees them."""
+    rest = [table for other in sorted(groups) if other != group for table in groups[other]]
+    forest = fit_forest(rest, settings.seed, settings.trees)
+    lessons = [
+        Lesson.of(table, scaling, forest.predict(forest_columns(table.inputs))) for table in groups[group]
+    ]
+    report(f"forest without {group}", 1, _error(lessons))
+    return lessons
+
+
+def _error(lessons: Sequence[Lesson]) -> float:
+    return float(np.sqrt(np.mean([float(lesson.residuals.square().mean()) for lesson in lessons])))

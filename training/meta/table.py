@@ -60,6 +60,7 @@ def problem_of(pool: Pool) -> Problem:
         task=np.array([np.nan] if features is None else [features[name] for name in sorted(features)]),
         start=pool.start,
         chance=1.0 / pool.task.classes,
+        known=pool.known,
     )
 
 

@@ -1,121 +1,76 @@
-"""The loop: episodes of the training tasks, looked at from time to time on the validation tasks.
+"""The process over what a forest leaves over: its parameters are learned from episodes of many tasks.
 
-Source of the form: deep kernels trained over many tasks, M. Patacchiola et al., "Bayesian meta-learning for
-the few-shot setting via deep kernels", 2020; M. Wistuba and J. Grabocka, "Few-shot Bayesian optimization with
+Each task's residuals are those of a forest that never saw its group, as they will be on a task of a user.
+Source of the form: kernels learned over many tasks, M. Patacchiola et al., "Bayesian meta-learning for the
+few-shot setting via deep kernels", 2020; M. Wistuba and J. Grabocka, "Few-shot Bayesian optimization with
 deep kernel surrogates", 2021.
+
+n, q = rows of context and queries, D = columns of the residual's groups.
 """
 
 from __future__ import annotations
 
-import copy
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fms_hub.finetune.seeding import seeded
 from fms_hub.surrogate.inputs import Inputs, concatenate
 from fms_hub.surrogate.kernel import Group
+from fms_hub.surrogate.learned import residual_columns
+from fms_hub.surrogate.process import Form, Marginals, Process, predict
 from fms_hub.surrogate.scaling import Scaling
 from training.meta.episodes import Episode, episode
-from training.meta.model import Losses, MetaModel
 from training.meta.table import Table
 
-DROPPED = {"weights": 0.2, "task": 0.3, "curve": 0.1, "candidate": 0.2}
-"""How often an episode goes without a group of inputs, so that missing ones are normal."""
-LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-2
-KERNEL_LEARNING_RATE = 2e-2
-CONTEXT_SHARE, PRIOR_SHARE = 0.1, 0.3
-"""Weights of the context's marginal likelihood, and of the queries' before anything is seen, beside the
-queries' predictive one."""
-CHECK_EVERY, CHECKS = 100, 24
-"""Steps between looks at the validation tasks, and episodes of each look a task."""
+DROPPED = {"weights": 0.2, "candidate": 0.2}
+"""How often an episode goes without a group of inputs."""
+LEARNING_RATE = 5e-2
+PRIOR_SHARE = 0.3
+"""Weight of the queries' density before anything is seen, beside the one after."""
+REPORT_EVERY, CHECKS = 50, 24
+"""Steps between reports, and episodes of each task that deviations are looked at in."""
+_LOG_TAU = math.log(2.0 * math.pi)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How long and from which seed."""
-
-    steps: int = 1500
-    seed: int = 0
-    width: int = 64
-
-    def of(self, steps: int) -> Settings:
-        """The same with another number of steps."""
-        return replace(self, steps=steps)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The best model of a training, and how it came about.
+    """How long and from which seed.
 
     Attributes:
-        model: in evaluation mode.
-        scaling: of the inputs, from the training tasks.
-        step: after which it was best.
-        validation: (step, loss) of every look, nats a query; empty without validation tasks.
+        steps: of the process' parameters, one episode each.
+        seed: of everything.
+        trees: of a forest.
     """
 
-    model: MetaModel
-    scaling: Scaling
-    step: int
-    validation: tuple[tuple[int, float], ...]
+    steps: int = 300
+    seed: int = 0
+    trees: int = 100
 
 
-@dataclass(frozen=True)
-class _Scaled:
-    """A task's columns (N, D) and scores (N,), and the table that says which rows are which questions."""
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """A task as the process sees it.
+
+    Attributes:
+        table: says which rows are which questions.
+        columns: (N, D).
+        residuals: (N,), scores less what a forest without the task's group foresaw.
+    """
 
     table: Table
     columns: Tensor
-    scores: Tensor
+    residuals: Tensor
 
-
-def meta_train(
-    training: Sequence[Table],
-    validation: Sequence[Table],
-    settings: Settings,
-    report: Callable[[int, float], None] = lambda step, loss: None,
-) -> Outcome:
-    """Train on some tasks; the state that does best on others is kept, or the last one if there are none.
-
-    Args:
-        training: at least one task.
-        validation: tasks that are looked at and not trained on.
-        settings: steps, seed, width.
-        report: told step and validation loss (training loss if there is no validation) at every look.
-    """
-    scaling = scaling_of([table.inputs for table in training])
-    groups = scaling.groups(training[0].inputs)
-    tasks = [_scaled(table, scaling) for table in training]
-    held = [_scaled(table, scaling) for table in validation]
-    with seeded(settings.seed):
-        model = MetaModel(groups, settings.width)
-    optimiser = _optimiser(model)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, [group["lr"] for group in optimiser.param_groups], settings.steps, pct_start=0.1
-    )
-    looks: list[tuple[int, float]] = []
-    best = (0, float("inf"), copy.deepcopy(model.state_dict()))
-    recent: list[float] = []
-    for step in range(1, settings.steps + 1):
-        rng = np.random.default_rng([settings.seed, step])
-        with seeded(int(rng.integers(2**31))):
-            recent.append(_step(model, optimiser, tasks[rng.integers(len(tasks))], rng))
-        schedule.step()
-        if step % CHECK_EVERY == 0 or step == settings.steps:
-            loss = evaluate(model, held) if held else float(np.mean(recent))
-            recent = []
-            report(step, loss)
-            if held:
-                looks.append((step, loss))
-            if not held or loss < best[1]:
-                best = (step, loss, copy.deepcopy(model.state_dict()))
-    model.load_state_dict(best[2])
-    return Outcome(model.eval(), scaling, best[0], tuple(looks))
+    @classmethod
+    def of(cls, table: Table, scaling: Scaling, foreseen: NDArray[np.float64]) -> Lesson:
+        """From the forest's predictions, (N,)."""
+        columns = torch.from_numpy(residual_columns(table.inputs, scaling))
+        return cls(table, columns, torch.from_numpy(table.scores - foreseen))
 
 
 def scaling_of(inputs: Sequence[Inputs]) -> Scaling:
@@ -125,50 +80,80 @@ def scaling_of(inputs: Sequence[Inputs]) -> Scaling:
     return Scaling.of(concatenate([part.rows(rng.choice(len(part), most, replace=False)) for part in inputs]))
 
 
-def evaluate(model: MetaModel, tasks: Sequence[_Scaled]) -> float:
-    """Mean negative log density of queries in fixed episodes of each task, nats a query."""
-    model.eval()
-    found = []
-    with torch.no_grad():
-        for number, task in enumerate(tasks):
-            for check in range(CHECKS):
-                drawn = episode(task.table, np.random.default_rng([number, check]))
-                found.append(float(_losses(model, task, drawn, frozenset()).queries))
-    return float(np.mean(found))
+def learn(
+    groups: tuple[Group, ...],
+    lessons: Sequence[Lesson],
+    settings: Settings,
+    report: Callable[[int, float], None] = lambda step, loss: None,
+) -> Process:
+    """The process under which later scores of the lessons' episodes are least surprising.
+
+    Args:
+        groups: of the columns.
+        lessons: of at least one task.
+        settings: steps and seed.
+        report: told step and mean loss since the last report, nats a query.
+    """
+    process = blank(groups)
+    process.train()
+    optimiser = torch.optim.Adam(process.parameters(), LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
+    recent: list[float] = []
+    for step in range(1, settings.steps + 1):
+        rng = np.random.default_rng([settings.seed, step])
+        lesson = lessons[int(rng.integers(len(lessons)))]
+        absent = frozenset(name for name, share in DROPPED.items() if rng.random() < share)
+        loss = _loss(process, lesson, episode(lesson.table, rng), groups, absent)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(process.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        recent.append(float(loss.detach()))
+        if step % REPORT_EVERY == 0 or step == settings.steps:
+            report(step, float(np.mean(recent)))
+            recent = []
+    process.eval().requires_grad_(False)
+    return process
 
 
-def deviations(outcome: Outcome, tables: Sequence[Table]) -> NDArray[np.float64]:
-    """Errors of the fixed episodes of tasks, in units of the believed deviation, (queries,)."""
+def blank(groups: tuple[Group, ...]) -> Process:
+    """A process with typical parameters and no observations."""
+    form = Form(groups, residual=True)
+    nothing = torch.zeros(1, form.width, dtype=torch.float64)
+    return Process(nothing, nothing[:, 0], form)
+
+
+def deviations(process: Process, lessons: Sequence[Lesson]) -> NDArray[np.float64]:
+    """Errors of fixed episodes, in units of the believed deviation, (queries,)."""
     found = []
-    for number, table in enumerate(tables):
-        task = _scaled(table, outcome.scaling)
+    for number, lesson in enumerate(lessons):
         for check in range(CHECKS):
-            drawn = episode(table, np.random.default_rng([number, check]))
-            context, queries = task.columns[drawn.context], task.columns[drawn.queries]
+            drawn = episode(lesson.table, np.random.default_rng([number, check]))
             with torch.no_grad():
-                believed = outcome.model.believe(context, task.scores[drawn.context], queries)
-            found.append((task.scores[drawn.queries] - believed.mean) / believed.variance.sqrt())
+                believed = _believe(process, lesson, drawn, lesson.columns)
+                off = lesson.residuals[drawn.queries] - believed.mean
+                found.append(off / believed.variance.sqrt())
     return torch.cat(found).numpy()
 
 
-def _step(
-    model: MetaModel, optimiser: torch.optim.Optimizer, task: _Scaled, rng: np.random.Generator
-) -> float:
-    model.train()
-    absent = frozenset(name for name, share in DROPPED.items() if rng.random() < share)
-    losses = _losses(model, task, episode(task.table, rng), absent)
-    loss = losses.queries + CONTEXT_SHARE * losses.context + PRIOR_SHARE * losses.prior
-    optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimiser.step()
-    return float(losses.queries.detach())
+def widen(process: Process, factor: float) -> None:
+    """Multiply all deviations by a factor; means stay what they are."""
+    with torch.no_grad():
+        for name, value in process.covar_module.named_parameters():
+            if name.startswith("log_scale"):
+                value.add_(2.0 * math.log(factor))
+        process.likelihood.noise = process.likelihood.noise * factor**2
 
 
-def _losses(model: MetaModel, task: _Scaled, drawn: Episode, absent: frozenset[str]) -> Losses:
-    context = without(task.columns[drawn.context], model.groups, absent)
-    queries = without(task.columns[drawn.queries], model.groups, absent)
-    return model.losses(context, task.scores[drawn.context], queries, task.scores[drawn.queries])
+def _loss(
+    process: Process, lesson: Lesson, drawn: Episode, groups: tuple[Group, ...], absent: frozenset[str]
+) -> Tensor:
+    columns = without(lesson.columns, groups, absent)
+    answers = lesson.residuals[drawn.queries]
+    before = Episode(drawn.context[:0], drawn.queries)
+    after = _surprise(answers, _believe(process, lesson, drawn, columns))
+    return after + PRIOR_SHARE * _surprise(answers, _believe(process, lesson, before, columns))
 
 
 def without(columns: Tensor, groups: tuple[Group, ...], absent: frozenset[str]) -> Tensor:
@@ -180,14 +165,12 @@ def without(columns: Tensor, groups: tuple[Group, ...], absent: frozenset[str]) 
     return columns * torch.cat(kept)
 
 
-def _scaled(table: Table, scaling: Scaling) -> _Scaled:
-    return _Scaled(table, scaling.columns(table.inputs), torch.from_numpy(table.scores))
+def _believe(process: Process, lesson: Lesson, drawn: Episode, columns: Tensor) -> Marginals:
+    known = lesson.residuals[drawn.context]
+    return predict(process, columns[drawn.context], known, columns[drawn.queries])
 
 
-def _optimiser(model: MetaModel) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        [
-            {"params": list(model.encoder.parameters()), "lr": LEARNING_RATE, "weight_decay": WEIGHT_DECAY},
-            {"params": list(model.process.parameters()), "lr": KERNEL_LEARNING_RATE, "weight_decay": 0.0},
-        ]
-    )
+def _surprise(answers: Tensor, believed: Marginals) -> Tensor:
+    """Negative log density, nats a query."""
+    off = answers - believed.mean
+    return 0.5 * (off.square() / believed.variance + believed.variance.log() + _LOG_TAU).mean()

@@ -48,6 +48,9 @@ def _inputs(hub: Hub, known: Mapping[str, Array], blocks: Sequence[str]) -> Inpu
         curve=known["curve"] if "curve" in blocks else _absent(n),
         weights=np.hstack(weights) if weights else _absent(n),
         task=np.hstack([hub.tasks, *metadata]),
+        embedding=_absent(n),
+        metadata=_absent(n),
+        probes=_absent(n),
         candidate=hub.candidate if metadata else np.full(n, -1),
     )
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fms_hub.corpus.schema import CandidateRow, TaskRow
 from fms_hub.errors import UsageError
 from fms_hub.records import Observation, Value
+from fms_hub.search.known import Known
 from fms_hub.search.space import Space
 from training.benchmarks.cached.pool import CachedRun, Pool
 
@@ -61,6 +62,7 @@ class Environment:
     Attributes:
         configurations: the rows to choose from; their position is the ``index`` everywhere.
         task, candidates: rows of the corpus.
+        known: what else is known of them.
         space, configspace: of the hyperparameters; the former encodes them.
         horizon: epochs of the longest run.
         budget: epochs of the search.
@@ -82,6 +84,7 @@ class Environment:
         )
         self.task: TaskRow = pool.task
         self.candidates: Mapping[str, CandidateRow] = pool.candidates
+        self.known: Known = pool.known
         self.space: Space = pool.space
         self.configspace: ConfigurationSpace = pool.configspace
         self.horizon: int = pool.horizon

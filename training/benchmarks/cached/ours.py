@@ -161,4 +161,5 @@ def problem_of(environment: Environment) -> Problem:
         task=np.array([np.nan] if features is None else [features[name] for name in sorted(features)]),
         start={},
         chance=1.0 / task.classes,
+        known=environment.known,
     )

@@ -19,8 +19,10 @@ from fms_hub.corpus.shards import read_corpus, warn
 from fms_hub.corpus.tables import read_table
 from fms_hub.errors import UsageError
 from fms_hub.records import Value
+from fms_hub.search.known import Known
 from fms_hub.search.space import Space
 from fms_hub.weights.graph import WeightGraph
+from training.benchmarks.cached.known import Written
 from training.benchmarks.cached.spaces import hub_space
 
 Vector = NDArray[np.float64]
@@ -82,6 +84,7 @@ class Pool:
         sketches: pooled weight graphs, `fms_hub.weights.graph.WeightGraph.pooled`, by (run id, epoch);
             epoch 0 is the network before training.
         start: pooled weight graph of each candidate before training, where known.
+        known: what else is known of the task and the candidates.
     """
 
     hub: str
@@ -91,6 +94,7 @@ class Pool:
     repeats: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     sketches: Mapping[tuple[str, int], Vector] = field(default_factory=dict)
     start: Mapping[str, Vector] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
 
     @property
     def horizon(self) -> int:
@@ -164,6 +168,7 @@ def pools(folder: Path, start: Mapping[str, Vector] | None = None) -> dict[str, 
     candidates = {row.name: row for row in read_table(folder, CandidateRow)}
     _named("task", corpus.rows.task, tasks, folder)
     _named("candidate", corpus.rows.candidate, candidates, folder)
+    written = Written.read(folder)
     runs = _runs(corpus.rows)
     found: dict[str, Pool] = {}
     for task, group in corpus.rows.groupby("task", sort=True):
@@ -172,7 +177,14 @@ def pools(folder: Path, start: Mapping[str, Vector] | None = None) -> dict[str, 
             keys = [key for key in group.sketch.dropna() if key.split("/")[0] in {run.id for run in first}]
             sketches = _Pooled(corpus.graphs, keys)
             found[str(task)] = Pool(
-                hubs[0], tasks[str(task)], candidates, first, repeats, sketches, start or {}
+                hubs[0],
+                tasks[str(task)],
+                candidates,
+                first,
+                repeats,
+                sketches,
+                start or {},
+                written.known(tasks[str(task)], candidates),
             )
     return found
 

@@ -1,0 +1,72 @@
+"""What is known of a task and its candidates besides numbers and weights, as the surrogate reads it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+
+METADATA = ("log_parameters", "pretrained", "log_source_classes", "source_accuracy", "accuracy_known")
+"""Names of the numbers of `metadata_vector`."""
+PROBES = ("logme", "h_score", "knn", "linear")
+"""Names of the numbers of `probe_vector`."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """All of it may be missing.
+
+    Attributes:
+        embedding: (E,), see `fms_hub.finetune.embedding`; None if unknown.
+        metadata: by candidate, see `metadata_vector`.
+        probes: by candidate, see `probe_vector`.
+    """
+
+    embedding: Vector | None = None
+    metadata: Mapping[str, Vector] = field(default_factory=dict)
+    probes: Mapping[str, Vector] = field(default_factory=dict)
+
+
+def metadata_vector(
+    parameters: int | None, *, pretrained: bool, classes: int | None, accuracy: float | None
+) -> Vector:
+    """What is written about a candidate.
+
+    Args:
+        parameters: of the network; None if unknown.
+        pretrained: whether its weights were trained.
+        classes: it was pretrained on; None if unknown.
+        accuracy: at its source, in [0, 1]; None if unknown.
+
+    Returns:
+        (5,), see `METADATA`: decimal logarithms, 0 for what is unknown.
+    """
+    return np.array(
+        [
+            math.log10(parameters) if parameters else 0.0,
+            float(pretrained),
+            math.log10(classes) if classes else 0.0,
+            accuracy or 0.0,
+            float(accuracy is not None),
+        ]
+    )
+
+
+def probe_vector(*, logme: float, h_score: float, knn: float, linear: float, classes: int) -> Vector:
+    """Probes in units that tasks of few and of many classes share.
+
+    Args:
+        logme, h_score, knn, linear: see `fms_hub.surrogate.probes.ProbeScores`.
+        classes: of the task, >= 2.
+
+    Returns:
+        (4,), see `PROBES`: LogME as it is, the H-score's share of its largest value, accuracies above chance.
+    """
+    chance = 1.0 / classes
+    above = [(accuracy - chance) / (1.0 - chance) for accuracy in (knn, linear)]
+    return np.array([logme, h_score / (classes - 1), *above])
