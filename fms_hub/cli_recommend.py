@@ -30,6 +30,9 @@ def recommend(
         ),
     ] = None,
     top: Annotated[int, typer.Option(help="Most candidates in the answer.")] = 5,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Look at every candidate's features of some images first.")
+    ] = False,
     max_epochs: Annotated[int, typer.Option(help="Epochs of a full run.")] = 12,
     metric: Annotated[str, typer.Option(help="accuracy, balanced_accuracy or macro_f1.")] = "accuracy",
     seed: Annotated[int, typer.Option(help="Of splits, heads and the sample of configurations.")] = 0,
@@ -56,6 +59,7 @@ def recommend(
         names or None,
         surrogate=surrogate,
         top=top,
+        probe=probe,
         max_epochs=max_epochs,
         metric=metric,
         seed=seed,

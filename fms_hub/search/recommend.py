@@ -18,6 +18,7 @@ from fms_hub.records import Value
 from fms_hub.search.candidates import Candidates, describe_candidates, measure_seconds
 from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, Query, encode
+from fms_hub.search.inquire import inquire
 from fms_hub.search.progress import counting_bar
 from fms_hub.search.selector import problem_of
 from fms_hub.search.space import Space
@@ -95,6 +96,7 @@ def recommend(
     *,
     surrogate: Named = None,
     top: int = 5,
+    probe: bool = False,
     max_epochs: int = 12,
     metric: str = "accuracy",
     space: ConfigurationSpace | None = None,
@@ -118,6 +120,7 @@ def recommend(
             skip_bad, max_download, progress: as in `fms_hub.select`.
         surrogate: a meta-trained one, or what names it as in `fms_hub.select`; None means the bundled one.
         top: most candidates in the answer, >= 1.
+        probe: look at every candidate's features of a sample of the training images first.
         max_epochs: of a full run, >= 1.
 
     Returns:
@@ -143,13 +146,14 @@ def recommend(
     trainer = Trainer(task, metric=metric, image_size=image_size, device=device, seed=seed)
     graphs = describe_candidates(chosen, trainer, progress=progress)
     names = [candidate.name for candidate in chosen]
-    problem = problem_of(names, Space(space), max_epochs, task.info, graphs)
+    known = inquire(model, chosen, graphs, trainer, probe=probe, progress=progress)
+    problem = problem_of(names, Space(space), max_epochs, task.info, graphs, known)
     cost = CostModel.prior(names, measure_seconds(chosen, trainer, progress=progress))
     advice = sorted(
         (advise(model, problem, name, cost, seed) for name in names), key=lambda item: -item.score
     )
-    known = () if model.learned is None else model.learned.hyperparameters
-    unknown = tuple(name for name in problem.space.unknown if name not in known)
+    learned = () if model.learned is None else model.learned.hyperparameters
+    unknown = tuple(name for name in problem.space.unknown if name not in learned)
     return Recommendation(task.info.name, model.name, max_epochs, metric, tuple(advice[:top]), unknown)
 
 

@@ -26,6 +26,7 @@ from fms_hub.records import Budget, Candidate, Observation, Proposal
 from fms_hub.search.acquisition import Rule
 from fms_hub.search.candidates import Candidates, describe_candidates, measure_seconds
 from fms_hub.search.generator import Proposals, check_proposals
+from fms_hub.search.inquire import inquire
 from fms_hub.search.progress import SearchBar, counting_bar
 from fms_hub.search.selection import Selection, conclude
 from fms_hub.search.selector import DEFAULT_ACQUISITION, Selector
@@ -146,6 +147,7 @@ def select(
         space=space,
         task=task.info,
         graphs=graphs,
+        known=inquire(model, chosen, graphs, trainer, probe=False, progress=progress),
         surrogate=model,
         acquisition=acquisition,
         proposals=proposals,

@@ -21,6 +21,7 @@ from fms_hub.search.belief import Belief
 from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, Vector
 from fms_hub.search.generator import Generator, Proposals, check_proposals
+from fms_hub.search.known import Known
 from fms_hub.search.proposals import Configuration
 from fms_hub.search.scheduler import Situation, conditioned, designing, fit_size, fit_to, propose
 from fms_hub.search.space import Space
@@ -56,6 +57,7 @@ class Selector:
         space: a ConfigSpace; None means `fms_hub.search.space.default_space`.
         task: of the dataset; None leaves the surrogate without task features.
         graphs: weight graph of each candidate before training; those missing count as unknown.
+        known: what else is known of task and candidates, for a meta-trained surrogate.
         surrogate: what to start from; None means one that learns from this search alone.
         out: folder of a logbook, which makes the search resumable; None keeps it in memory.
         identity: further fingerprints that must agree when a search is resumed.
@@ -80,6 +82,7 @@ class Selector:
         space: ConfigurationSpace | None = None,
         task: TaskInfo | None = None,
         graphs: Mapping[str, WeightGraph] | None = None,
+        known: Known | None = None,
         surrogate: Surrogate | None = None,
         out: str | Path | None = None,
         identity: Mapping[str, str] | None = None,
@@ -94,7 +97,7 @@ class Selector:
         self.budget = Budget.parse(budget)
         self._graphs = dict(graphs or {})
         self._base = surrogate if surrogate is not None else Surrogate()
-        self._problem = problem_of(candidates, Space(space), max_epochs, task, self._graphs)
+        self._problem = problem_of(candidates, Space(space), max_epochs, task, self._graphs, known)
         self._seed, self._acquisition, self._proposals = seed, acquisition, proposals
         self._generator = Generator(self._problem, seed) if proposals == "gflownet" else None
         self._cost = CostModel.prior(candidates, seconds)
@@ -304,6 +307,7 @@ def problem_of(
     max_epochs: int,
     task: TaskInfo | None,
     graphs: Mapping[str, WeightGraph],
+    known: Known | None = None,
 ) -> Problem:
     """What a search is about, as the surrogate is told."""
     features = [] if task is None else [task.features[name] for name in sorted(task.features)]
@@ -315,6 +319,7 @@ def problem_of(
         task=np.array(features or [np.nan]),
         start={name: graphs[name].pooled() for name in candidates if name in graphs},
         chance=0.0 if task is None else 1.0 / len(task.classes),
+        known=known or Known(),
     )
 
 

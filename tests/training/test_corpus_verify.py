@@ -18,9 +18,10 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from fms_hub.corpus.schema import CandidateRow, Fault, ProbeRow, TaskRow
+from fms_hub.corpus.schema import CandidateRow, EmbeddingRow, Fault, ProbeRow, TaskRow
 from fms_hub.corpus.shards import read_corpus, read_shards, write_shard
 from fms_hub.corpus.tables import add_rows, read_table
+from fms_hub.finetune.embedding import EMBEDDING
 from training.corpus import small_cnn, small_net
 from training.corpus.candidates import resolve
 from training.corpus.collect import Kept, collect
@@ -173,7 +174,12 @@ def test_probes_are_fitted_once_and_better_than_chance(data: Path, tmp_path: Pat
         assert 1 < row.h_score < 9
         assert row.knn is not None
         assert 0.4 < row.knn < 1
+        assert row.linear is not None
+        assert 0.4 < row.linear < 1
         assert row.leep is not None
         assert row.nce is not None
         assert -math.log(10) < min(row.leep, row.nce) < max(row.leep, row.nce) < 0
     assert json.loads(json.dumps(read_table(folder, ProbeRow)[0].__dict__))["task"] == "digits"
+    (embedded,) = read_table(folder, EmbeddingRow)
+    assert (embedded.task, tuple(embedded.embedding)) == ("digits", EMBEDDING)
+    assert 0 < embedded.embedding["class_share"] < 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fms_hub.corpus.schema import CandidateRow, ProbeRow, TaskRow
+from fms_hub.corpus.schema import CandidateRow, EmbeddingRow, ProbeRow, TaskRow
 from fms_hub.corpus.shards import Tensors, read_corpus, warn, write_shard
 from fms_hub.corpus.sketches import Graphs
 from fms_hub.corpus.tables import add_rows, read_table
@@ -84,6 +84,7 @@ def _gathered(folder: Path, out: Path, data: Path | None) -> Gathered:
     add_rows(out, TaskRow, read_table(folder, TaskRow))
     add_rows(out, CandidateRow, read_table(folder, CandidateRow))
     add_rows(out, ProbeRow, read_table(folder, ProbeRow))
+    add_rows(out, EmbeddingRow, read_table(folder, EmbeddingRow))
     return Gathered(corpus.rows, corpus.graphs, corpus.tensors("raw"), corpus.tensors("plain"))
 
 

@@ -16,9 +16,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from fms_hub.corpus.schema import Fault, ProbeRow, TaskRow
+from fms_hub.corpus.schema import EmbeddingRow, Fault, ProbeRow, TaskRow
 from fms_hub.corpus.shards import read_shards
 from fms_hub.corpus.tables import add_rows, read_table
+from fms_hub.finetune.embedding import task_embedding
 from fms_hub.finetune.features import FeatureReader, Features, sample
 from fms_hub.finetune.gallery import Gallery
 from fms_hub.finetune.scores import METRICS, Metric
@@ -26,6 +27,7 @@ from fms_hub.records import Candidate
 from fms_hub.surrogate.probes import probe_scores
 from fms_hub.tasks.task import Task
 from training.corpus.candidates import resolve
+from training.corpus.small_net import CANDIDATE as SMALL_CNN
 from training.corpus.tasks import read_task
 
 REGULARISATIONS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -54,6 +56,7 @@ def probe_all(folder: Path, data: Path, seconds: float) -> int:
         Fault: a task of the runs is not in the table of tasks.
     """
     deadline = time.monotonic() + seconds
+    embed_all(folder, data)
     tasks = {row.name: row for row in read_table(folder, TaskRow)}
     done = 0
     for name, pairs in groupby(sorted(_pairs(folder)), key=lambda pair: pair[0]):
@@ -71,10 +74,25 @@ def probe_all(folder: Path, data: Path, seconds: float) -> int:
     return done
 
 
+def embed_all(folder: Path, data: Path) -> None:
+    """Put the embedding of every task of the folder that has none yet into its table.
+
+    Args:
+        folder: of shards.
+        data: folder of the dataset files, or a pack.
+    """
+    there = {row.task for row in read_table(folder, EmbeddingRow)}
+    for row in read_table(folder, TaskRow):
+        if row.name not in there:
+            task = read_task(data, row.name, row.images)
+            add_rows(folder, EmbeddingRow, [EmbeddingRow(row.name, task_embedding(task))])
+
+
 def _pairs(folder: Path) -> set[tuple[str, str]]:
     rows = read_shards(folder)
     there = {(row.task, row.candidate) for row in read_table(folder, ProbeRow)}
-    return set(zip(rows.task, rows.candidate, strict=True)) - there
+    pairs = set(zip(rows.task, rows.candidate, strict=True)) - there
+    return {(task, candidate) for task, candidate in pairs if candidate != SMALL_CNN}
 
 
 def probe(candidate: Candidate, task: Task, row: TaskRow) -> ProbeRow:
@@ -103,6 +121,7 @@ def probe(candidate: Candidate, task: Task, row: TaskRow) -> ProbeRow:
         logme=scores.logme,
         h_score=scores.h_score,
         knn=scores.knn,
+        linear=scores.linear,
         leep=scores.leep,
         nce=scores.nce,
     )
