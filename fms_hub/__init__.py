@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fms_hub.errors import FMSHubError
     from fms_hub.records import Budget, Candidate, Observation, Proposal
     from fms_hub.search.recommend import recommend
+    from fms_hub.search.sample_configurations import sample_configurations
     from fms_hub.search.select import select
     from fms_hub.search.selection import Selection
     from fms_hub.search.selector import Selector
@@ -33,6 +34,7 @@ __all__ = [
     "contribute",
     "featurize",
     "recommend",
+    "sample_configurations",
     "select",
 ]
 
@@ -48,6 +50,7 @@ _HOME = {
     "contribute": "fms_hub.corpus.contribute",
     "featurize": "fms_hub.weights.featurize",
     "recommend": "fms_hub.search.recommend",
+    "sample_configurations": "fms_hub.search.sample_configurations",
     "select": "fms_hub.search.select",
 }
 
