@@ -27,6 +27,8 @@ from fms_hub.surrogate.scaling import Scaling
 
 FIT_STEPS = 30
 """Most L-BFGS steps of a fit."""
+MOST_ROWS = 2048
+"""Rows that the exact process is conditioned on; of more, so many are taken, spread evenly over them."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,13 @@ class Surrogate:
         return replace(start, parameters=process.parameters_by_name(), data=prepared)
 
     def condition(self, inputs: Inputs, scores: NDArray[np.float64]) -> Surrogate:
-        """Replace the observations, n >= 1, keeping the process' parameters and the scaling."""
+        """Replace the observations, n >= 1, keeping the process' parameters and the scaling.
+
+        Of more than `MOST_ROWS` rows an even share is taken (subset of data: Rasmussen & Williams 2006, 8.3.3).
+        """
+        if len(inputs) > MOST_ROWS:
+            spread = np.linspace(0, len(inputs) - 1, MOST_ROWS).astype(np.int64)
+            inputs, scores = inputs.rows(spread), scores[spread]
         start = self._ready(inputs)
         return replace(start, data=start._prepare(inputs, scores))
 

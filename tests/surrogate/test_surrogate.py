@@ -183,3 +183,14 @@ def test_files_that_are_no_surrogate_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.safetensors").write_text("hello")
     with pytest.raises(CheckpointError, match="not a surrogate"):
         Surrogate.load(tmp_path / "text.safetensors")
+
+
+def test_of_very_many_rows_an_even_share_is_taken(fitted: Surrogate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fms_hub.surrogate.surrogate.MOST_ROWS", 50)
+    inputs, scores = example(200, seed=7)
+    thinned = fitted.condition(inputs, scores)
+    assert thinned.data is not None and len(thinned.data.y) == 50
+    spread = np.linspace(0, 199, 50).astype(np.int64)
+    queries, _ = example(20, seed=8)
+    expected = fitted.condition(inputs.rows(spread), scores[spread]).posterior(queries)
+    assert np.array_equal(thinned.posterior(queries).mean, expected.mean)
