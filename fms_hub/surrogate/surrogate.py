@@ -135,7 +135,7 @@ class Surrogate:
     def condition(self, inputs: Inputs, scores: NDArray[np.float64]) -> Surrogate:
         """Replace the observations, n >= 1, keeping the process' parameters and the scaling.
 
-        Of more than `MOST_ROWS` rows an even share is taken (subset of data: Rasmussen & Williams 2006, 8.3.3).
+        Of more than `MOST_ROWS` an even share is taken (subset of data, Rasmussen & Williams 2006, 8.3.3).
         """
         if len(inputs) > MOST_ROWS:
             spread = np.linspace(0, len(inputs) - 1, MOST_ROWS).astype(np.int64)
