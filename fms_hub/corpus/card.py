@@ -13,6 +13,7 @@ _TABLES = {
     "tasks": "tasks.parquet",
     "candidates": "candidates.parquet",
     "probes": "probes.parquet",
+    "embeddings": "embeddings.parquet",
 }
 _TEXT = """
 Logged runs of image classifiers with sketches of their checkpoints: `load_dataset(FOLDER)` opens the
