@@ -10,6 +10,7 @@ from tests.taught import pool
 from training.benchmarks import ranking
 from training.benchmarks.cached.dyhpo import Steps
 from training.benchmarks.cached.environment import Environment
+from training.benchmarks.cached.judging import JudgedTask
 from training.benchmarks.cached.pool import Pool
 from training.benchmarks.cached.rankers import ROWS, ByDyHPO, Trees
 from training.benchmarks.cached.statistics import kendall
@@ -81,12 +82,12 @@ def test_targets_compare_pairs_and_need_what_they_compare() -> None:
 
 def test_a_stored_search_is_read_back_and_another_pool_is_not(tmp_path: Path, judged: Pool) -> None:
     row = ROWS["random"]
-    task = ranking.Judged("gtsrb", judged, None)
+    task = JudgedTask("gtsrb", judged, None)
     settings = ranking._parse(["--hub", str(tmp_path), "--out", str(tmp_path), "--seeds", "2"])
     first = ranking._taus(row, task, 50, settings)
     (path,) = tmp_path.glob("*/gtsrb/random-50-0.json")
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"tau": 0.123}))
     assert ranking._taus(row, task, 50, settings) == [0.123, first[1]]
-    fewer = ranking.Judged("gtsrb", judged.only(range(20)), None)
+    fewer = JudgedTask("gtsrb", judged.only(range(20)), None)
     assert ranking._taus(row, fewer, 50, settings)[0] != 0.123
