@@ -95,6 +95,16 @@ def select(
     max_download: Annotated[
         str | None, typer.Option(help="Most weights to fetch from the Hub, e.g. 500MB.")
     ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="Weigh the score against latency, parameters or peak_memory: a Pareto front."),
+    ] = None,
+    max_latency: Annotated[
+        str | None, typer.Option(help="Only candidates that are as fast for an image here, e.g. 5ms.")
+    ] = None,
+    max_parameters: Annotated[
+        str | None, typer.Option(help="Only candidates that are as small, e.g. 1M.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -120,6 +130,9 @@ def select(
         keep_checkpoints=keep_checkpoints,
         workers=workers,
         max_download=max_download,
+        objectives=("score",) if objective in (None, "score") else ("score", objective),
+        max_latency=max_latency,
+        max_parameters=max_parameters,
         progress=not quiet,
         as_json=as_json,
     )
@@ -160,6 +173,8 @@ def _show(selection: Selection, as_json: bool) -> None:
     best = selection.best
     print(_table(selection))
     settings = ", ".join(f"{name}={_short(value)}" for name, value in best.hyperparameters.items())
+    if len(selection.front) > 1:
+        print(_front(selection))
     print(f"\nbest       {best.candidate} after {best.epochs} epochs")
     print(f"settings   {settings}")
     print(
@@ -187,6 +202,17 @@ def _table(selection: Selection, rows: int = 12) -> str:
         )
     if len(board) > rows:
         lines.append(f"      ... and {len(board) - rows} more runs")
+    return "\n".join(lines)
+
+
+def _front(selection: Selection) -> str:
+    """The Pareto front as text, best score first."""
+    lines = ["", "front:"]
+    for point in selection.front:
+        costs = ", ".join(f"{cost} {_short(value)}" for cost, value in point.costs.items())
+        lines.append(
+            f"{point.run:>4}  {point.score:>6.4f}  {point.epochs:>6}  {point.candidate:<40}  {costs}"
+        )
     return "\n".join(lines)
 
 

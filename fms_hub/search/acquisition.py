@@ -122,7 +122,12 @@ class Acquisition:
         best = incumbents(history, asked, self.horizon, self.rule)
         if self.rule == "random-horizon":
             return log_probability_of_improvement(posterior, best + self.reach * (1.0 - best))
-        improvement = log_expected_improvement(posterior, best)
+        return self.per_second(log_expected_improvement(posterior, best), seconds)
+
+    def per_second(
+        self, improvement: NDArray[np.float64], seconds: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Logarithms of improvements (n,), divided by their seconds (n,) where the rule is ei-per-second."""
         if self.rule != "ei-per-second":
             return improvement
         return improvement - np.log(np.maximum(seconds, np.quantile(seconds, CHEAP)))

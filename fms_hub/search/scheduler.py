@@ -14,6 +14,7 @@ from fms_hub.search.acquisition import Acquisition, Rule
 from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, Sketches, answered, encode, query
 from fms_hub.search.proposals import Configuration, diverse_order, new_configurations
+from fms_hub.search.tradeoff import Tradeoff
 from fms_hub.surrogate.inputs import Inputs, concatenate
 from fms_hub.surrogate.surrogate import Surrogate
 
@@ -40,6 +41,7 @@ class Situation:
         cost: of epochs, before any was trained.
         earlier: observations of earlier logs, for the surrogate to learn from; their runs have numbers
             below 0, are never continued and count neither as best nor as spent.
+        tradeoff: the objective besides the score, or None.
     """
 
     problem: Problem
@@ -53,6 +55,7 @@ class Situation:
     seed: int
     cost: CostModel
     earlier: tuple[Observation, ...] = ()
+    tradeoff: Tradeoff | None = None
 
     @property
     def observed(self) -> tuple[Observation, ...]:
@@ -83,8 +86,13 @@ class Outlook:
         """How much each proposal promises, (n,), given the seconds (n,) that it takes."""
         asked = self.acquisition.asked(np.array([p.epoch for p in proposals], dtype=np.int64))
         posterior = self.surrogate.posterior(_encoded(self.situation, proposals, asked))
-        believed = self.situation.problem.scores(posterior)
-        return self.acquisition.rate(believed, asked, self.situation.history, seconds)
+        problem, history = self.situation.problem, self.situation.history
+        believed = problem.scores(posterior)
+        if self.situation.tradeoff is None:
+            return self.acquisition.rate(believed, asked, history, seconds)
+        names = [p.candidate for p in proposals]
+        improvement = self.situation.tradeoff.log_improvement(believed, names, history, problem.chance)
+        return self.acquisition.per_second(improvement, seconds)
 
     def promise_of_new(self, configurations: Sequence[Configuration]) -> NDArray[np.float64]:
         """How much the first epoch of each configuration promises, (n,)."""

@@ -6,15 +6,13 @@ import hashlib
 import math
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ConfigSpace import ConfigurationSpace
 
-from fms_hub.errors import BudgetError, TrainingFailure, UsageError
+from fms_hub.errors import BudgetError, UsageError
 from fms_hub.finetune.recipe import Recipe
 from fms_hub.finetune.scores import METRICS
 from fms_hub.finetune.trainer import Trainer
@@ -22,21 +20,23 @@ from fms_hub.hub.about import About, AboutCandidate, write_about
 from fms_hub.models import from_timm
 from fms_hub.models.catalog import resolve
 from fms_hub.models.downloads import Terms, require_within, terms_of
-from fms_hub.records import Budget, Candidate, Observation, Proposal
+from fms_hub.records import Budget, Candidate
 from fms_hub.search.acquisition import Rule
 from fms_hub.search.candidates import Candidates, describe_candidates, measure_seconds
 from fms_hub.search.generator import Proposals, check_proposals
 from fms_hub.search.inquire import inquire
-from fms_hub.search.progress import SearchBar, counting_bar
+from fms_hub.search.loop import Loop
+from fms_hub.search.measuring import Kept, costs_of, write_costs
+from fms_hub.search.objectives import Goals
+from fms_hub.search.progress import counting_bar
 from fms_hub.search.selection import Selection, conclude
 from fms_hub.search.selector import DEFAULT_ACQUISITION, Selector
-from fms_hub.search.shelf import best_of, check_space, checkpoint_name, clear, kept
 from fms_hub.search.space import Space
+from fms_hub.search.tradeoff import Tradeoff, require_rule
 from fms_hub.search.warm_start import read_earlier
 from fms_hub.surrogate.naming import Named, resolve_surrogate
 from fms_hub.tasks.dataset import load_task
 from fms_hub.tasks.task import Task
-from fms_hub.weights.describe import refresh
 from fms_hub.weights.graph import WeightGraph
 
 if TYPE_CHECKING:
@@ -66,6 +66,9 @@ def select(
     keep_checkpoints: int | None = None,
     workers: int | None = None,
     max_download: str | int | None = None,
+    objectives: Sequence[str] = ("score",),
+    max_latency: str | float | None = None,
+    max_parameters: str | int | None = None,
     progress: bool = True,
 ) -> Selection:
     """Find the candidate and hyperparameters that fine-tune best on a dataset, within a budget.
@@ -100,6 +103,10 @@ def select(
         keep_checkpoints: most checkpoints on disk besides the best; None keeps the last of each run.
         workers: processes that prepare images; None decides by size.
         max_download: most bytes of weights to fetch from the Hub in all, as a number or like ``"500MB"``.
+        objectives: ``("score",)``, or the score with one of ``"latency"``, ``"parameters"`` and
+            ``"peak_memory"`` (see `fms_hub.search.objectives.Cost`), for a front of both.
+        max_latency: leave out candidates that need longer for an image on this device, like ``"5ms"``.
+        max_parameters: leave out candidates that have more, like ``"1M"``.
         progress: draw progress bars and tell downloads on standard error.
 
     Returns:
@@ -113,6 +120,9 @@ def select(
     """
     limit = None if budget is None else Budget.parse(budget)
     _check_settings(max_epochs, metric, keep_checkpoints)
+    goals = Goals.parse(objectives, max_latency, max_parameters)
+    if goals.cost is not None:
+        require_rule(acquisition)
     check_proposals(proposals, Space(space))
     recipes = _recipes(Space(space))
     model = resolve_surrogate(surrogate)
@@ -129,13 +139,16 @@ def select(
         progress=counting_bar("checking images", shown=progress),
     )
     trainer = Trainer(task, metric=metric, image_size=image_size, device=device, seed=seed, workers=workers)
+    goals.require_device(trainer.device)
     if any(recipe.self_tuning for recipe in recipes):
         trainer.require_tuning_images()
-    limit = limit or _derive_budget(len(chosen), max_epochs)
-    identity = _identity(task, chosen, metric, trainer.image_size)
-    names = [candidate.name for candidate in chosen]
-    earlier = read_earlier(warm_start, names, Space(space), identity=identity, out=out)
+    identity = {**_identity(task, chosen, metric, trainer.image_size), **goals.identity(trainer.device)}
+    earlier = read_earlier(warm_start, [c.name for c in chosen], Space(space), identity=identity, out=out)
     folder = _folder(out, task, {**identity, **earlier.identity}, max_epochs, seed, Space(space))
+    costs = costs_of(chosen, trainer, goals.costs, folder, progress=progress)
+    names = goals.within(costs.costs)
+    chosen = tuple(candidate for candidate in chosen if candidate.name in names)
+    limit = limit or _derive_budget(len(chosen), max_epochs)
     graphs = describe_candidates(chosen, trainer, progress=progress)
     timed = limit.seconds is not None or acquisition == "ei-per-second"
     seconds = measure_seconds(chosen, trainer, progress=progress) if timed else {}
@@ -151,19 +164,22 @@ def select(
         surrogate=model,
         acquisition=acquisition,
         proposals=proposals,
+        tradeoff=_tradeoff(goals, names, costs),
         seconds=seconds,
         warm_start=warm_start,
         out=folder,
         identity=identity,
         seed=seed,
     )
-    loop = _Loop(selector, trainer, {c.name: c for c in chosen}, graphs, folder, keep_checkpoints)
+    loop = Loop(selector, trainer, {c.name: c for c in chosen}, graphs, folder, keep_checkpoints)
     try:
         about = _about(task, chosen, trainer, graphs, terms, model.label)
         write_about(folder, about)
-        _check_disk(loop, limit)
-        _run(loop, limit, progress)
-        best = conclude(selector.history, folder, trainer, chosen)
+        if goals.costs:
+            write_costs(folder, costs)
+        loop.check_disk(limit)
+        loop.run(limit, progress=progress)
+        best = conclude(selector, folder, trainer, chosen)
         return Selection(
             best,
             selector=selector,
@@ -171,65 +187,10 @@ def select(
             trainer=trainer,
             candidates=chosen,
             about=about,
+            costs=costs.costs,
         )
     finally:
         selector.close()
-
-
-@dataclass(frozen=True)
-class _Loop:
-    selector: Selector
-    trainer: Trainer
-    candidates: Mapping[str, Candidate]
-    graphs: Mapping[str, WeightGraph]
-    folder: Path
-    keep: int | None
-
-
-def _run(loop: _Loop, budget: Budget, progress: bool) -> None:
-    _tidy(loop)
-    with SearchBar(budget, shown=progress) as bar:
-        bar.update(loop.selector.spent, best_of(loop.selector.history))
-        while (proposal := loop.selector.ask()) is not None:
-            _train(loop, proposal)
-            _tidy(loop)
-            bar.update(loop.selector.spent, best_of(loop.selector.history))
-
-
-def _train(loop: _Loop, proposal: Proposal) -> Observation:
-    """Train the proposed epoch from the run's last checkpoint and tell what came out."""
-    name = checkpoint_name(proposal.run, proposal.epoch)
-    before = checkpoint_name(proposal.run, proposal.epoch - 1)
-    start = time.perf_counter()
-    try:
-        result = loop.trainer.epoch(
-            loop.candidates[proposal.candidate],
-            proposal.hyperparameters,
-            run=proposal.run,
-            epoch=proposal.epoch,
-            horizon=proposal.horizon,
-            previous=None if proposal.epoch == 1 else loop.folder / before,
-            target=loop.folder / name,
-        )
-    except TrainingFailure as failure:
-        elapsed = time.perf_counter() - start
-        return loop.selector.tell(proposal, failure=failure.reason, seconds=elapsed)
-    return loop.selector.tell(
-        proposal,
-        score=result.score,
-        seconds=result.seconds,
-        train_loss=result.train_loss,
-        checkpoint=refresh(loop.graphs[proposal.candidate], result.weights, result.responses),
-        images=result.images,
-        saved_as=name,
-    )
-
-
-def _tidy(loop: _Loop) -> None:
-    keep = kept(loop.selector.history, loop.keep)
-    clear(loop.folder, keep)
-    for run in keep.stopped:
-        loop.selector.stop(run)
 
 
 def _check_settings(max_epochs: int, metric: str, keep_checkpoints: int | None) -> None:
@@ -255,6 +216,12 @@ def _derive_budget(candidates: int, max_epochs: int) -> Budget:
         file=sys.stderr,
     )
     return budget
+
+
+def _tradeoff(goals: Goals, names: Sequence[str], costs: Kept) -> Tradeoff | None:
+    if goals.cost is None:
+        return None
+    return Tradeoff(goals.cost, {name: costs.costs[name][goals.cost] for name in names})
 
 
 def _identity(
@@ -323,10 +290,3 @@ def _check_budget(budget: Budget, seconds: Mapping[str, float]) -> None:
             f"a budget of {budget.seconds:g} seconds is less than one epoch of the fastest candidate, "
             f"which takes about {fastest:.0f} s here; give at least {2 * math.ceil(fastest)}s."
         )
-
-
-def _check_disk(loop: _Loop, budget: Budget) -> None:
-    size = max(loop.trainer.checkpoint_bytes(c, {}) for c in loop.candidates.values())
-    runs = budget.epochs if budget.epochs is not None else 1
-    # Besides those kept, the best one and the one being written.
-    check_space(loop.folder, size, (runs if loop.keep is None else min(loop.keep, runs)) + 2)

@@ -21,8 +21,8 @@ from fms_hub.hub.about import About
 from fms_hub.models.zoo import export
 from fms_hub.records import Candidate, Observation, Value
 from fms_hub.search.belief import Belief
+from fms_hub.search.objectives import COLUMNS, Cost
 from fms_hub.search.selector import Selector
-from fms_hub.search.shelf import best_of
 from fms_hub.search.to_optuna import to_optuna
 from fms_hub.tasks.images import Images
 from fms_hub.tasks.pictures import Picture, as_images
@@ -55,11 +55,36 @@ class Best:
     checkpoint: str
 
 
+@dataclass(frozen=True)
+class FrontPoint:
+    """A run after some epoch that no other beats in score or cost without losing in the other.
+
+    Attributes:
+        candidate, hyperparameters: of the run.
+        score: its validation score after these epochs, in [0, 1].
+        costs: of the candidate, as far as the search asked for them, in the units of
+            `fms_hub.search.objectives.Cost`.
+        epochs: after how many the score was reached.
+        run: number of the run.
+        checkpoint: folder of its checkpoint, below the search's folder.
+    """
+
+    candidate: str
+    hyperparameters: Mapping[str, Value]
+    score: float
+    costs: Mapping[Cost, float]
+    epochs: int
+    run: int
+    checkpoint: str
+
+
 class Selection:
     """The outcome of `fms_hub.select`.
 
     Attributes:
-        best: the winner.
+        best: the winner, which has the best score.
+        front: the Pareto front of the search's objectives, best score first; the winner alone where the score
+            is the only one.
         history: all observations, oldest first.
         spent: epochs and seconds that the search cost.
         out: folder with the log, the sketches and the kept checkpoints.
@@ -77,8 +102,10 @@ class Selection:
         trainer: Trainer,
         candidates: Sequence[Candidate],
         about: About,
+        costs: Mapping[str, Mapping[Cost, float]],
     ) -> None:
         self.best = best
+        self.front = tuple(_front_point(o, costs) for o in selector.front)
         self.history = selector.history
         self.spent = selector.spent
         self.out = out
@@ -88,17 +115,23 @@ class Selection:
         self._terms = {item.name: (item.licence, item.gated) for item in about.candidates}
         self._selector = selector
         self._trainer = trainer
-        self._winner = next(c for c in candidates if c.name == best.candidate)
+        self._candidates = {candidate.name: candidate for candidate in candidates}
+        self._winner = self._candidates[best.candidate]
+        self._costs = costs
 
     def leaderboard(self) -> pd.DataFrame:
         """One row per run, best first: candidate, hyperparameters, score, epochs, seconds, status.
 
-        And of the candidate: the licence of its weights and whether it is gated, None where that is unknown.
+        And of the candidate: the licence of its weights and whether it is gated, None where that is unknown;
+        and what an objective or a limit made the search measure: ``latency_ms``, ``parameters``,
+        ``peak_memory_mb``.
         """
         board = leaderboard(self.history)
         for place, column in enumerate(("licence", "gated")):
             values = [self._terms[name][place] for name in board["candidate"]]
             board[column] = pd.Series(values, index=board.index, dtype=object)
+        for cost in self._costs[self.best.candidate]:
+            board[COLUMNS[cost]] = [self._costs[name][cost] for name in board["candidate"]]
         return board
 
     def belief(self) -> Belief:
@@ -110,6 +143,11 @@ class Selection:
         return self._trainer.load(
             self._winner, self.best.hyperparameters, self.out / self.best.checkpoint
         ).module
+
+    def load(self, point: FrontPoint) -> nn.Module:
+        """The network of a point of the front, as in `load_best`."""
+        candidate, folder = self._candidates[point.candidate], self.out / point.checkpoint
+        return self._trainer.load(candidate, point.hyperparameters, folder).module
 
     def probabilities(self, images: Sequence[Picture] | Images) -> NDArray[np.float32]:
         """Class probabilities of the winner, (n, classes).
@@ -150,10 +188,13 @@ class Selection:
         """What the command line prints with ``--json``."""
         shown = ("candidate", "hyperparameters", "score", "test_score", "epochs")
         shown_of_runs = ["candidate", "hyperparameters", "score", "epochs", "status", "licence", "gated"]
-        rows = self.leaderboard()[shown_of_runs]
+        measured = [COLUMNS[cost] for cost in self._costs[self.best.candidate]]
+        rows = self.leaderboard()[[*shown_of_runs, *measured]]
+        several = self._selector.tradeoff is not None
         return {
             "best": {name: getattr(self.best, name) for name in shown},
             "leaderboard": rows.astype(object).where(rows.notna(), None).to_dict(orient="records"),
+            **({"front": [_shown(point) for point in self.front]} if several else {}),
             "budget": {"epochs": self.spent.epochs, "seconds": round(self.spent.seconds, 3)},
             "surrogate": self.surrogate,
             "out": str(self.out),
@@ -188,15 +229,13 @@ def leaderboard(history: Sequence[Observation]) -> pd.DataFrame:
     return table.sort_values("score", ascending=False, na_position="last", kind="stable")
 
 
-def conclude(
-    history: Sequence[Observation], out: Path, trainer: Trainer, candidates: Sequence[Candidate]
-) -> Best:
+def conclude(selector: Selector, out: Path, trainer: Trainer, candidates: Sequence[Candidate]) -> Best:
     """Score the winner on the test split, once: a result already on disk for this winner is read back.
 
     Raises:
         SearchError: no epoch of any run went well.
     """
-    winner = best_of(history)
+    winner, history = next(iter(selector.front), None), selector.history
     if winner is None or winner.score is None or winner.checkpoint is None:
         reasons = sorted({o.reason or "unknown" for o in history})
         raise SearchError(
@@ -221,6 +260,27 @@ def conclude(
     partial.write_text(json.dumps(dataclasses.asdict(best), indent=2))
     partial.replace(out / RESULT)
     return best
+
+
+def _front_point(observation: Observation, costs: Mapping[str, Mapping[Cost, float]]) -> FrontPoint:
+    if observation.score is None or observation.checkpoint is None:
+        raise ValueError(f"run {observation.run} has no score or no checkpoint, which no front holds.")
+    return FrontPoint(
+        candidate=observation.candidate,
+        hyperparameters=observation.hyperparameters,
+        score=observation.score,
+        costs=costs[observation.candidate],
+        epochs=observation.epoch,
+        run=observation.run,
+        checkpoint=observation.checkpoint,
+    )
+
+
+def _shown(point: FrontPoint) -> dict[str, Any]:
+    """A point as plain JSON values, its costs under the names of the leaderboard."""
+    shown = ("candidate", "hyperparameters", "score", "epochs", "run")
+    costs = {COLUMNS[cost]: value for cost, value in point.costs.items()}
+    return {**{name: getattr(point, name) for name in shown}, **costs}
 
 
 def _read_result(path: Path) -> Best | None:

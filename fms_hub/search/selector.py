@@ -25,6 +25,7 @@ from fms_hub.search.known import Known
 from fms_hub.search.proposals import Configuration
 from fms_hub.search.scheduler import Situation, conditioned, designing, fit_size, fit_to, propose
 from fms_hub.search.space import Space
+from fms_hub.search.tradeoff import Tradeoff, check_tradeoff, front_of
 from fms_hub.search.warm_start import read_earlier
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.weights.describe import refresh
@@ -64,13 +65,14 @@ class Selector:
         seed: of all proposals.
         acquisition: see `fms_hub.search.acquisition.Rule`.
         proposals: where new runs come from, see `fms_hub.search.generator.Proposals`.
+        tradeoff: a cost of the candidates to weigh against the score; None means that only the score counts.
         seconds: of one epoch of each candidate with default hyperparameters, as far as known.
         warm_start: folders of earlier logs over the same data, of searches or imported. The surrogate
             knows their runs from the start; they cost nothing, are not in `history` and never go on.
             Of logs with more than about 400 epochs a part of the runs is used, with a warning.
 
     Raises:
-        BudgetError, CandidateError, SpaceError, OutputError, ResumeError: see `fms_hub.errors`.
+        BudgetError, CandidateError, SpaceError, OutputError, ResumeError, UsageError: see `fms_hub.errors`.
     """
 
     def __init__(
@@ -89,16 +91,19 @@ class Selector:
         seed: int = 0,
         acquisition: Rule = DEFAULT_ACQUISITION,
         proposals: Proposals = "local",
+        tradeoff: Tradeoff | None = None,
         seconds: Mapping[str, float] | None = None,
         warm_start: str | Path | Sequence[str | Path] = (),
     ) -> None:
         _check(candidates, max_epochs, acquisition)
         check_proposals(proposals, Space(space))
+        check_tradeoff(tradeoff, candidates, acquisition)
         self.budget = Budget.parse(budget)
         self._graphs = dict(graphs or {})
         self._base = surrogate if surrogate is not None else Surrogate()
         self._problem = problem_of(candidates, Space(space), max_epochs, task, self._graphs, known)
         self._seed, self._acquisition, self._proposals = seed, acquisition, proposals
+        self.tradeoff = tradeoff
         self._generator = Generator(self._problem, seed) if proposals == "gflownet" else None
         self._cost = CostModel.prior(candidates, seconds)
         self._earlier = read_earlier(
@@ -128,6 +133,7 @@ class Selector:
             "acquisition": self._acquisition,
             "surrogate": self._base.identity,
             **({} if self._proposals == "local" else {"proposals": self._proposals}),
+            **({} if self.tradeoff is None else {"objectives": f"score, {self.tradeoff.name}"}),
             **self._earlier.identity,
         }
 
@@ -135,6 +141,11 @@ class Selector:
     def history(self) -> tuple[Observation, ...]:
         """All observations, oldest first."""
         return tuple(self._history)
+
+    @property
+    def front(self) -> tuple[Observation, ...]:
+        """The best observations so far, see `fms_hub.search.tradeoff.front_of`."""
+        return front_of(self._history, self.tradeoff)
 
     @property
     def spent(self) -> Spent:
@@ -252,6 +263,7 @@ class Selector:
             seed=self._seed,
             cost=self._cost,
             earlier=self._earlier.observations,
+            tradeoff=self.tradeoff,
         )
 
     def _surrogate(self, situation: Situation) -> Surrogate:

@@ -37,21 +37,19 @@ class Kept:
     stopped: frozenset[int]
 
 
-def kept(history: Sequence[Observation], limit: int | None) -> Kept:
+def kept(history: Sequence[Observation], limit: int | None, front: Sequence[Observation]) -> Kept:
     """Choose the checkpoints to keep.
 
     Args:
         history: of the search.
-        limit: most checkpoints besides the best one; those with the lowest last scores go. None
+        limit: most checkpoints besides the best ones; those with the lowest last scores go. None
             keeps the last of each run.
+        front: the best ones, see `fms_hub.search.tradeoff.front_of`.
     """
     last = {o.run: o for o in history if o.checkpoint is not None and o.score is not None}
     ranked = sorted(last.values(), key=lambda o: (-(o.score or 0.0), o.run))
     staying = ranked if limit is None else ranked[:limit]
-    best = best_of(history)
-    names = {o.checkpoint for o in staying if o.checkpoint is not None}
-    if best is not None and best.checkpoint is not None:
-        names.add(best.checkpoint)
+    names = {o.checkpoint for o in [*staying, *front] if o.checkpoint is not None}
     stopped = frozenset(o.run for o in ranked if o.checkpoint not in names)
     return Kept(frozenset(names), stopped)
 
