@@ -109,7 +109,7 @@ class Trees:
     def __call__(self, environment: Environment, rng: np.random.Generator) -> Vector:
         """Fit to the questions that the search answered, predict the horizon."""
         with suppress(BudgetSpent):
-            _randomly(environment, rng)
+            randomly(environment, rng)
         state = State(environment, self.without)
         inputs, scores = state.known()
         model = ExtraTreesRegressor(
@@ -124,7 +124,7 @@ def _at_random(environment: Environment, rng: np.random.Generator) -> Vector:
     return rng.uniform(size=len(environment.configurations))
 
 
-def _randomly(environment: Environment, rng: np.random.Generator) -> None:
+def randomly(environment: Environment, rng: np.random.Generator) -> None:
     """Half of the epochs go to new runs, half to runs under way."""
     order = list(halving.shuffled(environment, rng))
     going: list[int] = []
