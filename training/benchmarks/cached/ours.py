@@ -15,6 +15,7 @@ from fms_hub.records import Observation, Value
 from fms_hub.search.acquisition import Acquisition, Rule
 from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, Query, answered, encode
+from fms_hub.search.tradeoff import Tradeoff
 from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.posterior import Posterior
 from fms_hub.surrogate.surrogate import Surrogate
@@ -34,12 +35,14 @@ class Ours:
         rule: of the acquisition.
         refit: observations between two fits of the kernel's parameters; 0 keeps those of meta-training.
         without: groups of inputs that the surrogate is not shown, e.g. ``{"weights"}``.
+        tradeoff: a cost of the candidates to weigh against the score; None means that only the score counts.
     """
 
     surrogate: Surrogate
     rule: Rule = "ei"
     refit: int = 10
     without: frozenset[str] = frozenset()
+    tradeoff: Tradeoff | None = None
 
     def __call__(self, environment: Environment, rng: np.random.Generator) -> None:
         """Search until `BudgetSpent`, or until every run is done."""
@@ -59,7 +62,14 @@ class Ours:
             believed = state.believe(surrogate, alive, asked)
             cost = state.cost.after(environment.history)
             seconds = cost.seconds([state.what(run) for run in alive.tolist()])
-            rating = acquisition.rate(believed, asked, environment.history, seconds)
+            if self.tradeoff is None:
+                rating = acquisition.rate(believed, asked, environment.history, seconds)
+            else:
+                names = [state.what(run)[0] for run in alive.tolist()]
+                improvement = self.tradeoff.log_improvement(
+                    believed, names, environment.history, state.chance
+                )
+                rating = acquisition.per_second(improvement, seconds)
             environment.advance(int(alive[np.argmax(rating)]))
 
     def finals(self, environment: Environment) -> Posterior:
@@ -81,6 +91,7 @@ class State:
         self._environment = environment
         self._without = without
         self._problem = problem_of(environment)
+        self.chance = self._problem.chance
         self.runs = len(environment.configurations)
         self.cost = CostModel.prior(self._problem.candidates)
         self.horizons = np.array([c.horizon for c in environment.configurations], dtype=np.int64)

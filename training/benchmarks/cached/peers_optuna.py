@@ -17,15 +17,19 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, GPSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from fms_hub.finetune.seeding import seeded
 from fms_hub.records import Value
+from fms_hub.search.tradeoff import Tradeoff
 from training.benchmarks.cached.environment import Environment
 from training.benchmarks.cached.halving import ETA
 from training.benchmarks.cached.snapping import CANDIDATE, Axis, Snap, active, axes
+
+POPULATION = 10
+"""Of NSGA-II: of Optuna's 50 full runs no generation but the first would fit a budget of 200 epochs."""
 
 
 class OptunaSearch:
@@ -61,6 +65,45 @@ class OptunaSearch:
         if self.pruner == "hyperband":
             return HyperbandPruner(min_resource=1, max_resource=horizon, reduction_factor=ETA)
         return SuccessiveHalvingPruner(min_resource=1, reduction_factor=ETA)
+
+
+class OptunaFront:
+    """A search by Optuna's NSGA-II (Deb et al. 2002) for a high score and a low cost, of full runs.
+
+    Optuna stops no run early where there are two objectives. A failed run is told as score 0, any other as
+    its best score.
+
+    Args:
+        tradeoff: the cost.
+    """
+
+    def __init__(self, tradeoff: Tradeoff) -> None:
+        self.tradeoff = tradeoff
+
+    def __call__(self, environment: Environment, rng: np.random.Generator) -> None:
+        """Search until `BudgetSpent`, or `Exhausted`."""
+        seed = int(rng.integers(2**31))
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        with seeded(seed):
+            sampler = NSGAIISampler(population_size=POPULATION, seed=seed)
+            snapping = _Snapping(sampler, environment)
+            study = optuna.create_study(directions=["maximize", "minimize"], sampler=snapping)
+            while True:
+                trial = study.ask()
+                snapping.suggest(trial)
+                row = snapping.row
+                score = _full_run(environment, row)
+                study.tell(trial, [score, self.tradeoff.costs[environment.configurations[row].candidate]])
+
+
+def _full_run(environment: Environment, index: int) -> float:
+    best = 0.0
+    while not environment.done(index):
+        score = environment.advance(index).score
+        if score is None:
+            return 0.0
+        best = max(best, score)
+    return best
 
 
 def _train(study: Study, environment: Environment, snapping: _Snapping, stopped: TrialState) -> None:
