@@ -34,7 +34,7 @@ from training.benchmarks.cached.judging import (
     described,
     expect,
     ids,
-    judged_tasks,
+    judged_of,
     key_of,
     lead,
     location,
@@ -65,7 +65,7 @@ from training.corpus.splits import read_splits
 from training.meta.fitting import fit
 from training.meta.train import Settings
 
-SPENT, QUICK_SPENT = (0, 50, 100), (0, 20)
+SPENT, QUICK_SPENT, QUICK_RUNS = (0, 50, 100), (0, 20), 40
 QUICK_SETTINGS = Settings(steps=20, trees=10)
 FIT_SECONDS, SEARCH_SECONDS = 300.0, 3.0
 """Of one meta-training, and of one search and its forecasts, at most."""
@@ -80,8 +80,13 @@ def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
     parser.add_argument("--steps", type=int, default=Settings.steps, help="of meta-training")
     settings = parse(parser, given)
     torch.set_num_threads(1)
-    tasks = judged_tasks(settings)
-    made = list(cases(tasks, read_pools(settings.hub), read_splits()))
+    everything = read_pools(settings.hub)
+    if settings.quick:
+        everything = {
+            name: pool.only(range(len(pool.runs))[:QUICK_RUNS]) for name, pool in everything.items()
+        }
+    tasks = judged_of(everything, settings)
+    made = list(cases(tasks, everything, read_splits()))
     training = QUICK_SETTINGS if settings.quick else Settings(steps=settings.steps)
     spent = QUICK_SPENT if settings.quick else SPENT
     expect(_hours(made, training, len(spent) * settings.seeds, settings.out))

@@ -89,9 +89,17 @@ def judged_tasks(settings: argparse.Namespace) -> list[JudgedTask]:
     Raises:
         UsageError: the folder holds no hub, or no task of the split.
     """
-    read = read_pools(settings.hub)
+    return judged_of(read_pools(settings.hub), settings)
+
+
+def judged_of(everything: Mapping[str, Pool], settings: argparse.Namespace) -> list[JudgedTask]:
+    """The same of pools that are read already.
+
+    Raises:
+        UsageError: no task is in the split.
+    """
     found = []
-    for fold in folds(read, read_splits(), settings.split):
+    for fold in folds(everything, read_splits(), settings.split):
         surrogate = surrogate_of(settings.surrogates, fold.groups)
         found += [
             JudgedTask(task, pool, surrogate, fold.training, fold.groups)
