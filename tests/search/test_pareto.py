@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
+from botorch.acquisition.multi_objective.analytic import ExpectedHypervolumeImprovement
+from botorch.utils.multi_objective.box_decompositions.non_dominated import NondominatedPartitioning
+from botorch.utils.testing import MockModel, MockPosterior
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -133,3 +137,22 @@ def test_a_higher_score_or_gain_promises_more(
     here, better, cheaper = log_improvement_at_gain(score, np.array([gain, gain, gain + 0.5]), strips)
     assert better > here
     assert cheaper > here
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_closed_form_is_that_of_botorch(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    means, deviations = rng.uniform(0, 1, (6, 2)), rng.uniform(0.02, 0.4, (6, 2))
+    front = torch.from_numpy(np.stack([SCORES, GAINS], axis=1))
+    reference = torch.tensor(REFERENCE, dtype=torch.float64)
+    believed = MockPosterior(
+        mean=torch.from_numpy(means)[:, None], variance=torch.from_numpy(deviations**2)[:, None]
+    )
+    theirs = ExpectedHypervolumeImprovement(
+        model=MockModel(believed),
+        ref_point=list(REFERENCE),
+        partitioning=NondominatedPartitioning(ref_point=reference, Y=front),
+    )(torch.zeros(6, 1, 1, dtype=torch.float64))
+    strips = Strips.above(SCORES, GAINS, REFERENCE)
+    score, gain = (Posterior(means[:, i], deviations[:, i]) for i in (0, 1))
+    np.testing.assert_allclose(np.exp(log_improvement(score, gain, strips)), theirs.numpy(), rtol=1e-5)
