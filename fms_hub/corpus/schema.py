@@ -9,7 +9,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
-from fms_hub.finetune.embedding import EMBEDDING
+from fms_hub.tasks.embedding import EMBEDDING
 
 SCHEMA_VERSION = 2
 """Rises whenever a column changes its meaning; new columns alone do not raise it."""

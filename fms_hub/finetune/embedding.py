@@ -13,17 +13,11 @@ from numpy.typing import NDArray
 from fms_hub.finetune.features import SAMPLE, FeatureReader, sample
 from fms_hub.finetune.gallery import Gallery
 from fms_hub.models import catalog
+from fms_hub.tasks.embedding import DIRECTIONS, EMBEDDING
 from fms_hub.tasks.task import Task
 
 ENCODER = "bundled/test_resnet.omniglot_small"
 """Trained on 242 handwritten characters at 32 pixels, which are no task of the corpus."""
-DIRECTIONS = 8
-"""Numbers that say in which direction the mean response lies."""
-EMBEDDING = (
-    "response_length", "response_spread", "class_share", "within_rank", "between_rank", "nearest_cosine",
-    "nearest_right", *(f"response_{i}" for i in range(1, DIRECTIONS + 1)),
-)  # fmt: skip
-"""Names of the numbers of `task_embedding`, in its order."""
 _SHARPNESS = 20.0
 _TINY = 1e-6
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fms_hub.finetune.embedding import EMBEDDING
 from fms_hub.records import Observation, Proposal, Value
 from fms_hub.search.known import METADATA, PROBES, Known
 from fms_hub.search.space import Space
 from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.posterior import Posterior
+from fms_hub.tasks.embedding import EMBEDDING
 from fms_hub.weights.pooling import POOLED
 
 Vector = NDArray[np.float64]

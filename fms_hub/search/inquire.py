@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fms_hub.finetune.embedding import EMBEDDING, task_embedding
+from fms_hub.finetune.embedding import task_embedding
 from fms_hub.finetune.features import sample_features
 from fms_hub.finetune.trainer import Trainer
 from fms_hub.models.pedigree import pedigree
@@ -17,6 +17,7 @@ from fms_hub.search.known import Known, Vector, metadata_vector, probe_vector
 from fms_hub.search.progress import counting_bar
 from fms_hub.surrogate.probes import probe_scores
 from fms_hub.surrogate.surrogate import Surrogate
+from fms_hub.tasks.embedding import EMBEDDING
 from fms_hub.weights.graph import WeightGraph
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.fft import dct
 
-from fms_hub.finetune.embedding import EMBEDDING, embedding_of, task_embedding
+from fms_hub.finetune.embedding import embedding_of, task_embedding
+from fms_hub.tasks.embedding import EMBEDDING
 from fms_hub.tasks.task import ArrayImages, Task, task_from_arrays
 
 

@@ -9,7 +9,6 @@ import torch
 from transformers import ResNetConfig, ResNetForImageClassification
 
 import fms_hub
-from fms_hub.finetune.embedding import EMBEDDING
 from fms_hub.finetune.trainer import Trainer
 from fms_hub.models.catalog import resolve
 from fms_hub.models.pedigree import Pedigree, pedigree
@@ -20,6 +19,7 @@ from fms_hub.search.known import METADATA, PROBES, Known, metadata_vector, probe
 from fms_hub.surrogate.forest import Forest
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.tasks.dataset import load_task
+from fms_hub.tasks.embedding import EMBEDDING
 from tests import taught
 
 NAMES = ["bundled/test_resnet.mnist", "scratch:test_resnet"]

@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 from fms_hub.corpus.schema import CandidateRow, EmbeddingRow, Fault, ProbeRow, TaskRow
 from fms_hub.corpus.shards import read_corpus, read_shards, write_shard
 from fms_hub.corpus.tables import add_rows, read_table
-from fms_hub.finetune.embedding import EMBEDDING
+from fms_hub.tasks.embedding import EMBEDDING
 from training.corpus import small_cnn, small_net
 from training.corpus.candidates import resolve
 from training.corpus.collect import Kept, collect

@@ -10,9 +10,9 @@ import numpy as np
 
 from fms_hub.corpus.schema import CandidateRow, EmbeddingRow, ProbeRow, TaskRow
 from fms_hub.corpus.tables import read_table
-from fms_hub.finetune.embedding import EMBEDDING
 from fms_hub.models import bundle
 from fms_hub.search.known import Known, metadata_vector, probe_vector
+from fms_hub.tasks.embedding import EMBEDDING
 from training.corpus.candidates import SOURCES_ROOT
 
 
