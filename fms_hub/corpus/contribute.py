@@ -185,7 +185,6 @@ def _flushed(parcel: Parcel) -> Iterator[Sent]:
 
 def _send(parcel: Parcel, repo: str) -> tuple[str | None, str | None]:
     """Send now, or leave it waiting where the Hub cannot be reached: its address, or why it has none."""
-
     parcel.wait_for(repo)
     try:
         return _push(parcel, repo), None

@@ -166,7 +166,7 @@ class EmbeddingRow:
 
     Attributes:
         task: the key.
-        embedding: by the names in `fms_hub.finetune.embedding.EMBEDDING`.
+        embedding: by the names in `fms_hub.tasks.embedding.EMBEDDING`.
     """
 
     task: str

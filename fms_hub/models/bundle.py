@@ -87,6 +87,16 @@ def read_index(root: Path = ROOT) -> tuple[BundledCheckpoint, ...]:
     return checkpoints
 
 
+def entries(*roots: Path) -> dict[str, BundledCheckpoint]:
+    """The checkpoints below all of these folders that have an index, by name; by default the bundled ones.
+
+    Raises:
+        CheckpointError: an index is damaged or of another format version.
+    """
+    there = [root for root in roots or (ROOT,) if (root / INDEX).is_file()]
+    return {entry.name: entry for root in there for entry in read_index(root)}
+
+
 def write_index(checkpoints: Iterable[BundledCheckpoint], root: Path = ROOT) -> None:
     """Write the index, sorted by name; the checkpoints' folders must stand below `root` already.
 

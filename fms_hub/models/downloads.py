@@ -42,11 +42,12 @@ def terms_of(candidates: Iterable[Candidate]) -> dict[str, Terms]:
         HubError: a repository is closed to this user, or gone.
         CandidateError: the list of a candidate's shards is unreadable.
     """
-    bundled = _bundled_licences()
+    bundled = bundle.entries()
     found, reachable = {}, True
     for candidate in candidates:
         if candidate.location is None or candidate.revision is None:
-            found[candidate.name] = Terms(bundled.get(candidate.name), False, 0)
+            entry = bundled.get(candidate.name)
+            found[candidate.name] = Terms(None if entry is None else entry.licence, False, 0)
             continue
         try:
             known = _ask(candidate.location, candidate.revision) if reachable else None
@@ -115,9 +116,3 @@ def _ask(repo: str, commit: str) -> Terms:
     weights = remote.weight_sizes(repo, commit, facts.sizes)
     due = sum(size for name, size in weights.items() if not client.is_kept(repo, commit, name))
     return Terms(facts.licence, facts.gated, due)
-
-
-def _bundled_licences() -> dict[str, str]:
-    if not (bundle.ROOT / bundle.INDEX).is_file():
-        return {}
-    return {entry.name: entry.licence for entry in bundle.read_index()}

@@ -100,10 +100,8 @@ def dry_run(module: nn.Module, name: str, size: int) -> object:
     Raises:
         CandidateError: the forward pass fails at this size.
     """
-    training = module.training
-    module.eval()
     try:
-        with torch.no_grad():
+        with evaluating(module):
             answer: object = module(torch.zeros(1, 3, size, size))
     except (
         RuntimeError,
@@ -118,9 +116,19 @@ def dry_run(module: nn.Module, name: str, size: int) -> object:
             f"{name} cannot take images of {size} x {size} pixels: {summary(error)}. "
             "Leave image_size out to use its own size, or choose one that its architecture allows."
         ) from error
+    return answer
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards the mode that was before."""
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
     finally:
         module.train(training)
-    return answer
 
 
 def require_fit(problems: Mapping[str, Iterable[str]], name: str) -> None:

@@ -33,9 +33,9 @@ def pedigree(candidate: Candidate) -> Pedigree:
     """
     if candidate.source in ("scratch", "module"):
         return Pedigree(candidate.source == "module")
-    for entry in bundle.read_index():
-        if entry.name == candidate.name and entry.sha256 == candidate.fingerprint:
-            return Pedigree(True, entry.classes, entry.accuracy) if entry.epochs else Pedigree(False)
+    entry = bundle.entries().get(candidate.name)
+    if entry is not None and entry.sha256 == candidate.fingerprint:
+        return Pedigree(True, entry.classes, entry.accuracy) if entry.epochs else Pedigree(False)
     if opening.is_registered(candidate):
         return Pedigree(True, from_timm.source_classes(candidate.name.removeprefix("timm/")))
     return Pedigree(True, _classes(opening.open_config(candidate).config))

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 from fms_hub.search.encoding import Problem, Query, encode
 from fms_hub.search.proposals import Configuration
+from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.posterior import Posterior
 from fms_hub.surrogate.surrogate import Surrogate
+
+INTERVAL = 1.6448536269514722
+"""Half the width of a 90 % interval in deviations."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,10 @@ class Belief:
 
     def full_runs(self, configurations: Sequence[Configuration]) -> Posterior:
         """The score that new runs would end with, in units of the score."""
+        return self.problem.scores(self.surrogate.posterior(self.asked(configurations)))
+
+    def asked(self, configurations: Sequence[Configuration]) -> Inputs:
+        """The questions how new runs would end."""
         problem = self.problem
         queries = [
             Query(
@@ -42,4 +50,19 @@ class Belief:
             )
             for configuration in configurations
         ]
-        return problem.scores(self.surrogate.posterior(encode(problem, queries)))
+        return encode(problem, queries)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A predicted score in [0, 1], and the ends of a 90 % interval around it, in [0, 1]."""
+
+    score: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, believed: Posterior, row: int) -> Forecast:
+        """Of one row of what is believed, in units of the score."""
+        mean, reach = float(believed.mean[row]), INTERVAL * float(believed.std[row])
+        return cls(*(min(1.0, max(0.0, value)) for value in (mean, mean - reach, mean + reach)))

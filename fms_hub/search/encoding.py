@@ -119,7 +119,6 @@ def encode(problem: Problem, queries: Sequence[Query]) -> Inputs:
     n = len(queries)
     index = {name: number for number, name in enumerate(problem.candidates)}
     width = len(next(iter(problem.start.values()))) if problem.start else len(POOLED)
-    absent = np.full(width, np.nan)
     epochs = np.array([q.epoch for q in queries], dtype=np.float64)
     horizons = np.array([q.horizon for q in queries], dtype=np.float64)
     images = np.log10(np.maximum(epochs * problem.images_per_epoch, 1.0))
@@ -127,21 +126,23 @@ def encode(problem: Problem, queries: Sequence[Query]) -> Inputs:
         hyperparameters=problem.space.encode([q.hyperparameters for q in queries]),
         fidelity=np.stack([epochs / horizons, images / 4.0], axis=1),
         curve=np.array([_curve(problem, q) for q in queries]).reshape(n, 6),
-        weights=np.array([absent if q.weights is None else q.weights for q in queries]).reshape(n, width),
+        weights=np.array([_or_absent(q.weights, width) for q in queries]).reshape(n, width),
         task=np.tile(problem.task, (n, 1)),
-        embedding=_each(queries, {}, len(EMBEDDING), problem.known.embedding),
+        embedding=np.tile(_or_absent(problem.known.embedding, len(EMBEDDING)), (n, 1)),
         metadata=_each(queries, problem.known.metadata, len(METADATA)),
         probes=_each(queries, problem.known.probes, len(PROBES)),
         candidate=np.array([index.get(q.candidate, -1) for q in queries], dtype=np.int64),
     )
 
 
-def _each(
-    queries: Sequence[Query], by_candidate: Mapping[str, Vector], width: int, default: Vector | None = None
-) -> Vector:
-    """The numbers of each query's candidate, (n, width); those of none are NaN, or the default."""
-    absent = np.full(width, np.nan) if default is None else default
-    return np.array([by_candidate.get(q.candidate, absent) for q in queries]).reshape(len(queries), width)
+def _each(queries: Sequence[Query], by_candidate: Mapping[str, Vector], width: int) -> Vector:
+    """The numbers of each query's candidate, (n, width), NaN where it has none."""
+    rows = [_or_absent(by_candidate.get(query.candidate), width) for query in queries]
+    return np.array(rows).reshape(len(queries), width)
+
+
+def _or_absent(numbers: Vector | None, width: int) -> Vector:
+    return np.full(width, np.nan) if numbers is None else numbers
 
 
 def _curve(problem: Problem, query: Query) -> list[float]:

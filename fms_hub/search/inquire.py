@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,14 +17,6 @@ from fms_hub.surrogate.probes import probe_scores
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.tasks.embedding import EMBEDDING
 from fms_hub.weights.graph import WeightGraph
-
-
-@dataclass(frozen=True)
-class Probed:
-    """Probes of candidates, by name: the numbers of `fms_hub.search.known.PROBES`, and wall-clock seconds."""
-
-    vectors: Mapping[str, Vector]
-    seconds: Mapping[str, float]
 
 
 def inquire(
@@ -55,12 +45,17 @@ def inquire(
     return Known(
         np.array([embedding[name] for name in EMBEDDING]),
         {candidate.name: _metadata(candidate, graphs) for candidate in candidates},
-        probe_candidates(candidates, trainer, progress=progress).vectors if probe else {},
+        probe_candidates(candidates, trainer, progress=progress) if probe else {},
     )
 
 
-def probe_candidates(candidates: Sequence[Candidate], trainer: Trainer, *, progress: bool) -> Probed:
+def probe_candidates(
+    candidates: Sequence[Candidate], trainer: Trainer, *, progress: bool
+) -> dict[str, Vector]:
     """Probe every candidate as it is before fine-tuning, on the same sample of training images.
+
+    Returns:
+        `fms_hub.search.known.probe_vector` by candidate.
 
     Raises:
         CandidateError: a candidate's features cannot be read.
@@ -68,9 +63,8 @@ def probe_candidates(candidates: Sequence[Candidate], trainer: Trainer, *, progr
     """
     bar = counting_bar("probing candidates", shown=progress)
     classes = len(trainer.task.info.classes)
-    vectors, seconds = {}, {}
+    vectors = {}
     for number, candidate in enumerate(candidates, start=1):
-        start = time.perf_counter()
         found = sample_features(
             candidate,
             trainer.task,
@@ -86,9 +80,8 @@ def probe_candidates(candidates: Sequence[Candidate], trainer: Trainer, *, progr
             linear=scores.linear,
             classes=classes,
         )
-        seconds[candidate.name] = time.perf_counter() - start
         bar(number, len(candidates))
-    return Probed(vectors, seconds)
+    return vectors
 
 
 def _metadata(candidate: Candidate, graphs: Mapping[str, WeightGraph]) -> Vector:

@@ -9,8 +9,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,9 +17,11 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from fms_hub.corpus.wholefile import write_whole
 from fms_hub.errors import CheckpointError, StorageError
 from fms_hub.finetune.failures import failures
 from fms_hub.finetune.trainer import Trainer
+from fms_hub.models.model import evaluating
 from fms_hub.models.zoo import build
 from fms_hub.records import Candidate
 from fms_hub.search.objectives import Cost
@@ -109,12 +110,9 @@ def write_costs(folder: Path, kept: Kept) -> None:
         "fingerprints": dict(kept.fingerprints),
         "costs": {name: dict(costs) for name, costs in kept.costs.items()},
     }
-    partial = folder / f"{FILE_NAME}.partial"
     try:
-        partial.write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
-        partial.replace(folder / FILE_NAME)
+        write_whole(folder / FILE_NAME, json.dumps(content, indent=2, sort_keys=True).encode())
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise StorageError(f"cannot write {folder / FILE_NAME}: {error}. Make room and run again.") from error
 
 
@@ -147,7 +145,7 @@ def latency(module: nn.Module, image: Tensor) -> float:
         image: a batch of one, (1, 3, size, size).
     """
     taken = []
-    with _evaluating(module):
+    with evaluating(module):
         for _ in range(WARM_UP + FORWARDS):
             started = time.perf_counter()
             module(image)
@@ -165,7 +163,7 @@ def peak_memory(module: nn.Module, image: Tensor) -> float:
         image: a batch of one, (1, 3, size, size).
     """
     own = sum(t.nbytes for t in [image, *module.parameters(), *module.buffers()])
-    with _evaluating(module):
+    with evaluating(module):
         module(image)
         torch.cuda.synchronize(image.device)
         torch.cuda.reset_peak_memory_stats(image.device)
@@ -195,17 +193,6 @@ def measure(candidate: Candidate, trainer: Trainer, wanted: Sequence[Cost]) -> C
         if "peak_memory" in wanted:
             found["peak_memory"] = peak_memory(module, image)
     return found
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        module.train(training)
 
 
 def _positive(value: Any) -> float:

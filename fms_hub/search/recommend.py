@@ -15,11 +15,13 @@ from fms_hub.finetune.trainer import Trainer
 from fms_hub.models.catalog import resolve
 from fms_hub.models.downloads import require_within, terms_of
 from fms_hub.records import Value
+from fms_hub.search.belief import Belief, Forecast
 from fms_hub.search.candidates import Candidates, describe_candidates, measure_seconds
 from fms_hub.search.cost import CostModel
-from fms_hub.search.encoding import Problem, Query, encode
+from fms_hub.search.encoding import Problem
 from fms_hub.search.inquire import inquire
 from fms_hub.search.progress import counting_bar
+from fms_hub.search.proposals import Configuration
 from fms_hub.search.selector import problem_of
 from fms_hub.search.space import Space
 from fms_hub.surrogate.inputs import Inputs
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
 
 DRAWS = 128
 """Configurations looked at for each candidate, besides the default one."""
-INTERVAL = 1.6448536269514722
-"""Half the width of a 90 % interval in deviations."""
 
 
 @dataclass(frozen=True)
@@ -167,22 +167,21 @@ def advise(surrogate: Surrogate, problem: Problem, candidate: str, cost: CostMod
         cost: of epochs.
         seed: of the sample of the space.
     """
-    configurations = [problem.space.default(), *problem.space.sample(DRAWS, seed)]
-    horizon, weights = problem.horizon, problem.start.get(candidate)
-    queries = [Query(candidate, values, horizon, horizon, (), weights) for values in configurations]
-    inputs = encode(problem, queries)
-    believed = problem.scores(surrogate.posterior(inputs))
+    belief = Belief(problem, surrogate)
+    drawn = [problem.space.default(), *problem.space.sample(DRAWS, seed)]
+    configurations = [Configuration(candidate, values) for values in drawn]
+    believed = belief.full_runs(configurations)
     best = int(np.argmax(believed.mean))
-    mean, reach = float(believed.mean[best]), INTERVAL * float(believed.std[best])
-    seconds = cost.seconds([(candidate, configurations[best])])[0]
+    forecast = Forecast.of(believed, best)
+    seconds = cost.seconds([(candidate, drawn[best])])[0]
     return Advice(
         candidate,
-        configurations[best],
-        score=min(1.0, max(0.0, mean)),
-        low=min(1.0, max(0.0, mean - reach)),
-        high=min(1.0, max(0.0, mean + reach)),
-        seconds=horizon * float(seconds),
-        outside=_outside(surrogate, inputs.rows(slice(best, best + 1))),
+        drawn[best],
+        score=forecast.score,
+        low=forecast.low,
+        high=forecast.high,
+        seconds=problem.horizon * float(seconds),
+        outside=_outside(surrogate, belief.asked([configurations[best]])),
     )
 
 

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from fms_hub.errors import UsageError
 from fms_hub.records import Value
-from fms_hub.search.belief import Belief
+from fms_hub.search.belief import Belief, Forecast
 from fms_hub.search.encoding import Problem
 from fms_hub.search.gflownet.balance import Effort
 from fms_hub.search.gflownet.policy import Policy
 from fms_hub.search.gflownet.rewards import BETA, learn
 from fms_hub.search.gflownet.tree import Tree
 from fms_hub.search.proposals import Configuration, farthest_first
-from fms_hub.search.recommend import INTERVAL
 from fms_hub.search.selection import Selection
 from fms_hub.search.selector import Selector
 
@@ -96,16 +95,11 @@ def sample_configurations(
 def _told(belief: Belief, drawn: Sequence[Configuration]) -> list[Sampled]:
     """What is predicted of each, best first."""
     believed = belief.full_runs(drawn)
-    reach = INTERVAL * believed.std
+    order = np.argsort(-believed.mean, kind="stable").tolist()
+    forecasts = {i: Forecast.of(believed, i) for i in order}
     return [
-        Sampled(
-            drawn[i].candidate,
-            drawn[i].hyperparameters,
-            score=_within(believed.mean[i]),
-            low=_within(believed.mean[i] - reach[i]),
-            high=_within(believed.mean[i] + reach[i]),
-        )
-        for i in np.argsort(-believed.mean, kind="stable")
+        Sampled(drawn[i].candidate, drawn[i].hyperparameters, found.score, found.low, found.high)
+        for i, found in forecasts.items()
     ]
 
 
@@ -125,7 +119,3 @@ def _rows(problem: Problem, configurations: Sequence[Sampled]) -> NDArray[np.flo
     candidates = np.array([[c.candidate == name for name in problem.candidates] for c in configurations])
     encoded = problem.space.encode([c.hyperparameters for c in configurations])
     return np.concatenate([encoded, candidates / np.sqrt(2.0)], axis=1)
-
-
-def _within(score: float) -> float:
-    return min(1.0, max(0.0, float(score)))

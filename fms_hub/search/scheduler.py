@@ -15,7 +15,7 @@ from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, Sketches, answered, encode, query
 from fms_hub.search.proposals import Configuration, diverse_order, new_configurations
 from fms_hub.search.tradeoff import Tradeoff
-from fms_hub.surrogate.inputs import Inputs, concatenate
+from fms_hub.surrogate.inputs import Inputs, concatenate, evenly
 from fms_hub.surrogate.surrogate import Surrogate
 
 FIRST_FIT = 4
@@ -153,8 +153,13 @@ def fit_to(situation: Situation, base: Surrogate, size: int) -> Surrogate:
     if size == 0:
         return base
     known = answered(situation.problem, situation.observed[:size], situation.sketches)
-    rows = np.linspace(0, len(known.scores) - 1, min(len(known.scores), FIT_ROWS)).astype(np.int64)
-    return base.fit(encode(situation.problem, known.queries).rows(rows), known.scores[rows])
+    return fit_spread(base, encode(situation.problem, known.queries), known.scores)
+
+
+def fit_spread(base: Surrogate, inputs: Inputs, scores: NDArray[np.float64]) -> Surrogate:
+    """Fit the base surrogate's kernel to `FIT_ROWS` of n rows, or fewer; itself where n is below 2."""
+    rows = evenly(len(scores), FIT_ROWS)
+    return base.fit(inputs.rows(rows), scores[rows]) if len(rows) > 1 else base
 
 
 def conditioned(situation: Situation, surrogate: Surrogate) -> Surrogate:

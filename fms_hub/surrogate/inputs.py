@@ -58,6 +58,11 @@ class Inputs:
         return Inputs(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
+def evenly(n: int, most: int) -> NDArray[np.int64]:
+    """Numbers of at most so many of n rows, (min(n, most),), spread evenly over them, both ends included."""
+    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
+
+
 def concatenate(parts: Sequence[Inputs]) -> Inputs:
     """Stack inputs of the same widths on top of each other."""
     return Inputs(*(np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(Inputs)))

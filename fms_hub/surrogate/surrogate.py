@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fms_hub.errors import OutputError
 from fms_hub.surrogate import card, pretrained, storage
-from fms_hub.surrogate.inputs import Inputs
+from fms_hub.surrogate.inputs import Inputs, evenly
 from fms_hub.surrogate.learned import Learned, Rows
 from fms_hub.surrogate.posterior import Posterior
 from fms_hub.surrogate.pretrained import FILE_NAME, Source
@@ -138,7 +138,7 @@ class Surrogate:
         Of more than `MOST_ROWS` an even share is taken (subset of data, Rasmussen & Williams 2006, 8.3.3).
         """
         if len(inputs) > MOST_ROWS:
-            spread = np.linspace(0, len(inputs) - 1, MOST_ROWS).astype(np.int64)
+            spread = evenly(len(inputs), MOST_ROWS)
             inputs, scores = inputs.rows(spread), scores[spread]
         start = self._ready(inputs)
         return replace(start, data=start._prepare(inputs, scores))

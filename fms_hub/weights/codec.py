@@ -34,7 +34,7 @@ _WIDTHS: Final = (
 )
 """Columns of each group: matrix, scale, bias, running statistics, answers of a module and of the whole
 network, and whether there are answers."""
-_GROUPS: Final = tuple(
+GROUPS: Final = tuple(
     slice(int(end) - width, int(end)) for end, width in zip(np.cumsum(_WIDTHS), _WIDTHS, strict=True)
 )
 _LEVELS: Final = 255
@@ -44,12 +44,12 @@ _MOST: Final = 2**24
 
 def pack(sketch: Sketch) -> bytes:
     """Quantise a finite sketch (nodes, len(FEATURES)); at most 65,535 nodes."""
-    has = np.stack([sketch[:, group].any(1) for group in _GROUPS], 1)
+    has = np.stack([sketch[:, group].any(1) for group in GROUPS], 1)
     parts = [
         struct.pack("<BH", SKETCH_VERSION, len(sketch)),
         np.packbits(has, axis=1, bitorder="little").tobytes(),
     ]
-    for group, present in zip(_GROUPS, has.T, strict=True):
+    for group, present in zip(GROUPS, has.T, strict=True):
         if present.any():
             parts.append(_encoded(sketch[present, group].astype(np.float64)))
     return zlib.compress(b"".join(parts), 9)
@@ -70,9 +70,9 @@ def unpack(content: bytes) -> NDArray[np.float32]:
     table = np.zeros((nodes, len(FEATURES)), np.float32)
     try:
         flags = np.frombuffer(raw, np.uint8, nodes, 3)[:, None]
-        has = np.unpackbits(flags, axis=1, count=len(_GROUPS), bitorder="little").astype(bool)
+        has = np.unpackbits(flags, axis=1, count=len(GROUPS), bitorder="little").astype(bool)
         place = 3 + nodes
-        for group, present in zip(_GROUPS, has.T, strict=True):
+        for group, present in zip(GROUPS, has.T, strict=True):
             if present.any():
                 shape = int(present.sum()), group.stop - group.start
                 table[present, group] = _decoded(raw, place, shape)

@@ -13,7 +13,7 @@ from fms_hub.errors import CandidateError, OutputError, ResumeError, UsageError
 from fms_hub.hub.logbook import Logbook, read_history
 from fms_hub.records import Observation
 from fms_hub.search.encoding import Query, encode
-from fms_hub.search.scheduler import Situation, _conditioned, _pool
+from fms_hub.search.scheduler import Situation, _pool, conditioned
 from fms_hub.search.space import Space, default_space
 from fms_hub.search.warm_start import MOST_EPOCHS, read_earlier
 from fms_hub.surrogate.surrogate import Surrogate
@@ -84,7 +84,7 @@ def test_the_surrogate_learns_from_earlier_runs_as_from_its_own(tmp_path: Path) 
     assert {o.run for o in given.earlier} == {-1, -2, -3, -4, -5}
     assert (given.history, given.observed) == ((), own.history)
     asked = encode(given.problem, [Query("wide", {"learning_rate": 0.5}, 4, 4, (), None)])
-    known = [_conditioned(s, Surrogate()).posterior(asked) for s in (given, own)]
+    known = [conditioned(s, Surrogate()).posterior(asked) for s in (given, own)]
     assert known[0].mean == known[1].mean
     assert warm._surrogate(given) is not warm._base
 
@@ -96,7 +96,7 @@ def test_the_best_earlier_configuration_may_be_trained_again(tmp_path: Path) -> 
     given = selector(warm_start=logged(tmp_path, runs))._situation(100.0)
 
     def pool(where: Situation) -> list[tuple[str, dict[str, object]]]:
-        proposals = _pool(where, set(), np.random.default_rng(0))
+        proposals = _pool(where, np.random.default_rng(0), ())
         return [(p.candidate, dict(p.hyperparameters)) for p in proposals]
 
     cold, warm = pool(replace(given, earlier=())), pool(given)

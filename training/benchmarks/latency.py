@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from fms_hub.corpus.wholefile import write_whole
 from fms_hub.errors import UsageError
 from fms_hub.finetune.seeding import seeded
+from fms_hub.surrogate.inputs import evenly
 from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached import dyhpo
 from training.benchmarks.cached.environment import BudgetSpent, Environment
@@ -158,7 +159,7 @@ def using(threads: int) -> Iterator[None]:
 def _pieces(work: Work, surrogate: Surrogate) -> dict[str, Callable[[], object]]:
     state = State(work.environment)
     inputs, scores = state.known()
-    chosen = np.linspace(0, len(scores) - 1, len(work.runs)).astype(np.int64)
+    chosen = evenly(len(scores), len(work.runs))
     known, answers, asked = inputs.rows(chosen), scores[chosen], state.asked(work.runs, work.epochs)
     encoded = dyhpo.configurations(work.environment)
     rows = dyhpo.Rows.of(work.environment, encoded)

@@ -85,13 +85,7 @@ class Register:
 def candidate_row(name: str) -> CandidateRow:
     """Describe a candidate by the index of its checkpoints, if it stands in one, and by its architecture."""
     candidate = resolve(name)
-    index = {
-        item.name: item
-        for root in (bundle.ROOT, SOURCES_ROOT)
-        if (root / bundle.INDEX).is_file()
-        for item in bundle.read_index(root)
-    }
-    entry = index.get(name)
+    entry = bundle.entries(bundle.ROOT, SOURCES_ROOT).get(name)
     source = timm_tiny().get(name) or ("random" if candidate.source == "scratch" else "unknown")
     family = str(model_entrypoint(candidate.architecture).__module__).rpartition(".")[2]
     if entry is None:

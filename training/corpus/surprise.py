@@ -26,6 +26,7 @@ from fms_hub.errors import UsageError
 from fms_hub.records import Observation
 from fms_hub.search.encoding import Problem, Query, Sketches, Vector, answered, encode
 from fms_hub.search.space import Space
+from fms_hub.surrogate.inputs import evenly
 from fms_hub.surrogate.surrogate import Surrogate
 from training.corpus.gate import Admitted
 from training.corpus.review import Doubts, Surprise
@@ -175,7 +176,7 @@ def _asked(
 def _taught(surrogate: Surrogate, problem: Problem, curves: Curves, sketches: Sketches) -> Surrogate:
     """Conditioned on runs; of too many rows an even part."""
     known = answered(problem, [observation for curve in curves for observation in curve], sketches)
-    chosen = np.unique(np.linspace(0, len(known.scores) - 1, min(_CONTEXT, len(known.scores))).astype(int))
+    chosen = evenly(len(known.scores), _CONTEXT)
     queries = [known.queries[number] for number in chosen]
     return surrogate.condition(encode(problem, queries), known.scores[chosen])
 

@@ -33,13 +33,8 @@ class Written:
     @classmethod
     def read(cls, folder: Path) -> Written:
         """Those of a folder."""
-        classes = {
-            entry.name: entry.classes
-            for root in (bundle.ROOT, SOURCES_ROOT)
-            if (root / bundle.INDEX).is_file()
-            for entry in bundle.read_index(root)
-            if entry.epochs
-        }
+        ours = bundle.entries(bundle.ROOT, SOURCES_ROOT)
+        classes = {name: entry.classes for name, entry in ours.items() if entry.epochs}
         return cls(
             {row.task: row for row in read_table(folder, EmbeddingRow)},
             {(row.task, row.candidate): row for row in read_table(folder, ProbeRow)},

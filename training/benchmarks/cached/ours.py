@@ -15,6 +15,7 @@ from fms_hub.records import Observation, Value
 from fms_hub.search.acquisition import Acquisition, Rule
 from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, Query, answered, encode
+from fms_hub.search.scheduler import fit_spread
 from fms_hub.search.tradeoff import Tradeoff
 from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.posterior import Posterior
@@ -22,8 +23,6 @@ from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached.environment import Environment
 
 Vector = NDArray[np.float64]
-FIT_ROWS = 128
-"""Most rows that kernel parameters are fitted to, spread over the history."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +106,7 @@ class State:
 
     def fitted(self, base: Surrogate) -> Surrogate:
         """The base surrogate with its kernel fitted to what was seen."""
-        inputs, scores = self.known()
-        rows = np.linspace(0, len(scores) - 1, min(len(scores), FIT_ROWS)).astype(np.int64)
-        return base.fit(inputs.rows(rows), scores[rows]) if len(rows) > 1 else base
+        return fit_spread(base, *self.known())
 
     def believe(self, surrogate: Surrogate, runs: NDArray[np.int64], epochs: NDArray[np.int64]) -> Posterior:
         """The scores of runs after the given epochs, given all that was seen."""

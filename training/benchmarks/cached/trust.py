@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from fms_hub.search.scheduler import fit_spread
 from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.posterior import Posterior
 from fms_hub.surrogate.surrogate import Surrogate
-from training.benchmarks.cached.ours import FIT_ROWS
 from training.meta.episodes import final_rows, seen_rows, spend
 from training.meta.table import Table
 
@@ -89,9 +89,4 @@ def after_search(
 
 def fitted(surrogate: Surrogate, inputs: Inputs, scores: Vector) -> Surrogate:
     """Fitted to n answered questions as a search does it, and conditioned on all of them; n may be 0."""
-    n = len(scores)
-    if n == 0:
-        return surrogate
-    rows = np.linspace(0, n - 1, min(n, FIT_ROWS)).astype(np.int64)
-    start = surrogate.fit(inputs.rows(rows), scores[rows]) if n > 1 else surrogate
-    return start.condition(inputs, scores)
+    return fit_spread(surrogate, inputs, scores).condition(inputs, scores) if len(scores) else surrogate
