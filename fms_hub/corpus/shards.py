@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
-from fms_hub.corpus import manifest, sketches
+from fms_hub.corpus import eightbit, manifest, sketches
 from fms_hub.corpus.card import write_card
 from fms_hub.corpus.faults import check_runs
 from fms_hub.corpus.manifest import Entry, Refused
@@ -33,6 +33,9 @@ __all__ = ["Corpus", "Refused", "Row", "Tensors", "check_shards", "read_corpus",
 
 Tensors = dict[str, NDArray[np.float16]]
 _LOGGER = logging.getLogger(__name__)
+RAW = "raw"
+"""Tensors of this kind are weights, by ``RUN/EPOCH/NAME``."""
+EIGHT_BIT = "-8bit.safetensors"
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,18 @@ class Corpus:
     listed: tuple[Entry, ...]
 
     def tensors(self, kind: str) -> Tensors:
-        """All tensors of one kind, by key: ``"raw"``, ``"plain"`` or what `write_shard` was told."""
+        """All tensors of one kind, by key: ``"raw"``, ``"plain"`` or what `write_shard` was told.
+
+        Raises:
+            Fault: a file of weights in eight bits is damaged.
+        """
         found: Tensors = {}
         for entry in self.shards:
             name = f"{entry.shard}.{kind}.safetensors"
             if name in entry.files:
                 found |= load_file(self.folder / name)
+            if (small := f"{entry.shard}.{kind}{EIGHT_BIT}") in entry.files:
+                found |= eightbit.unpack(self.folder / small)
         return found
 
 
@@ -123,6 +132,8 @@ def write_shard(
     rows: Sequence[Row],
     graphs: Mapping[str, WeightGraph],
     others: Mapping[str, Mapping[str, NDArray[np.float16]]] | None = None,
+    *,
+    compact: bool = False,
 ) -> Path:
     """Append one shard, named by the hash of its rows; the manifest line comes last.
 
@@ -134,6 +145,7 @@ def write_shard(
         rows: whole runs, at least one.
         graphs: by the key that a row names.
         others: further files of tensors by what they hold, e.g. ``"raw"``; empty ones are not written.
+        compact: in fewer bytes, coarser, slower to write: sketches as `sketches.SERIES`, weights in 8 bits.
 
     Raises:
         Fault: a row that a reader would refuse; nothing is written.
@@ -143,18 +155,18 @@ def write_shard(
     frame = check_runs(table)
     _check_keys(frame, graphs)
     content = _parquet(table)
+    payload = sketches.SERIES if compact else sketches.PAYLOAD
     shard = "shard-" + hashlib.sha256(content).hexdigest()[:12]
     files = {f"{shard}.parquet": content}
     if graphs:
-        files[f"{shard}.sketches.parquet"] = _parquet(sketches.to_table(graphs))
+        table = sketches.to_table(graphs, payload)
+        files[f"{shard}.sketches.parquet"] = _parquet(table, "brotli" if compact else "zstd")
     for kind, tensors in (others or {}).items():
         if tensors:
-            # safetensors writes the bytes of another memory order as they lie, under the array's shape.
-            ordered = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-            files[f"{shard}.{kind}.safetensors"] = save(ordered)
+            files |= _tensor_file(f"{shard}.{kind}", tensors, compact=compact and kind == RAW)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     runs = tuple(str(run) for run in frame.run.unique())
-    entry = Entry(SCHEMA_VERSION, shard, runs, len(rows), sketches.PAYLOAD, SKETCH_VERSION, digests)
+    entry = Entry(SCHEMA_VERSION, shard, runs, len(rows), payload, SKETCH_VERSION, digests)
     try:
         with manifest.locked(folder):
             _append(folder, entry, files, graphs)
@@ -201,9 +213,17 @@ def _lost(folder: Path, runs: int, error: OSError) -> str:
     )
 
 
-def _parquet(table: pa.Table) -> bytes:
+def _tensor_file(name: str, tensors: Mapping[str, NDArray[np.float16]], *, compact: bool) -> dict[str, bytes]:
+    # safetensors writes the bytes of another memory order as they lie, under the array's shape.
+    ordered = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
+    return (
+        {f"{name}{EIGHT_BIT}": eightbit.pack(ordered)} if compact else {f"{name}.safetensors": save(ordered)}
+    )
+
+
+def _parquet(table: pa.Table, compression: str = "zstd") -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression=compression)
     return buffer.getvalue()
 
 

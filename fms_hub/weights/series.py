@@ -6,14 +6,13 @@ differences are small numbers, which a later compression of many sketches togeth
 is compressed here.
 
 Layout: version and number of nodes, one byte of flags per node as in `fms_hub.weights.codec`, then for each
-column of a group that any node has its step's exponent (int8); a bit whether it holds differences; the lowest
-multiple (int32) of those that do not; the codes (uint8) column by column, node by node.
+group that any node has, of its columns: the exponents of the steps (int8), whether each holds differences
+(uint8), the lowest multiples (int32, zero where it does), and the codes (uint8 or int8), column by column.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
@@ -27,30 +26,10 @@ LEVELS: Final = 63
 _FINEST: Final = -100
 """Exponent of the smallest step; what is below half of that is zero."""
 _PRECISION: Final = 22
-"""A step is at least the column's largest magnitude times two to the minus this, so that int32 holds codes."""
+"""A step is at least the column's largest magnitude times 2 to the minus this, so that int32 holds codes."""
 _HEAD: Final = struct.Struct("<BH")
 _T = TypeVar("_T", bound=np.generic)
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """The columns that a sketch has, one after the other.
-
-    Attributes:
-        flags: which groups each node has, bool (nodes, groups).
-        features: index of each column in `FEATURES`.
-        nodes: which nodes have it, bool (nodes,) each.
-    """
-
-    flags: NDArray[np.bool_]
-    features: list[int]
-    nodes: list[NDArray[np.bool_]]
-
-    @classmethod
-    def of(cls, flags: NDArray[np.bool_]) -> _Columns:
-        there = [(group, has) for group, has in zip(GROUPS, flags.T, strict=True) if has.any()]
-        features = [column for group, _ in there for column in range(group.start, group.stop)]
-        return cls(flags, features, [has for group, has in there for _ in range(group.start, group.stop)])
+Columns = NDArray[np.float64]
 
 
 def pack_after(sketch: Sketch, before: Sketch | None) -> bytes:
@@ -60,27 +39,15 @@ def pack_after(sketch: Sketch, before: Sketch | None) -> bytes:
         sketch: to be written.
         before: what `unpack_after` gives of the checkpoint before, of the same network; None for the first.
     """
-    columns = _Columns.of(np.stack([sketch[:, group].any(1) for group in GROUPS], 1))
-    exponents, differences, lows, codes = [], [], [], []
-    for column, nodes in zip(columns.features, columns.nodes, strict=True):
-        values = sketch[nodes, column].astype(np.float64)
-        exponents.append(exponent := _exponent(values))
-        multiples = np.rint(values / 2.0**exponent)
-        change = None if before is None else multiples - _known(before, column, nodes, exponent)
-        differences.append(change is not None and bool(np.abs(change).max() <= np.iinfo(np.int8).max))
-        if change is not None and differences[-1]:
-            codes.append(change.astype(np.int8).tobytes())
-        else:
-            lows.append(multiples.min())
-            codes.append((multiples - lows[-1]).astype(np.uint8).tobytes())
+    flags = np.stack([sketch[:, group].any(1) for group in GROUPS], 1)
     parts = [
         _HEAD.pack(SKETCH_VERSION, len(sketch)),
-        np.packbits(columns.flags, axis=1, bitorder="little").tobytes(),
-        np.array(exponents, np.int8).tobytes(),
-        np.packbits(np.array(differences, bool), bitorder="little").tobytes(),
-        np.array(lows, "<i4").tobytes(),
-        *codes,
+        np.packbits(flags, axis=1, bitorder="little").tobytes(),
     ]
+    for group, nodes in zip(GROUPS, flags.T, strict=True):
+        if nodes.any():
+            known = None if before is None else _columns(before, group, nodes)
+            parts.append(_encoded(_columns(sketch, group, nodes), known))
     return b"".join(parts)
 
 
@@ -115,36 +82,53 @@ def _unpacked(content: bytes, before: Sketch | None) -> NDArray[np.float32]:
         raise ValueError(f"{nodes} nodes after a checkpoint of {len(before)}")
     rest = _Reader(content, _HEAD.size)
     flags = np.unpackbits(rest.take(np.uint8, nodes)[:, None], axis=1, count=len(GROUPS), bitorder="little")
-    columns = _Columns.of(flags.astype(bool))
-    exponents = rest.take(np.int8, len(columns.features)).tolist()
-    bits = rest.take(np.uint8, -(-len(exponents) // 8))
-    differences = np.unpackbits(bits, count=len(exponents), bitorder="little").astype(bool)
-    lows = iter(rest.take(np.dtype("<i4"), int((~differences).sum())).tolist())
     table = np.zeros((nodes, len(FEATURES)), np.float32)
-    for column, has, exponent, difference in zip(
-        columns.features, columns.nodes, exponents, differences, strict=True
-    ):
-        count = int(has.sum())
-        if not difference:
-            multiples = next(lows) + rest.take(np.uint8, count).astype(np.float64)
-        elif before is not None:
-            multiples = _known(before, column, has, exponent) + rest.take(np.int8, count)
-        else:
-            raise ValueError("differences from a checkpoint that is not there")
-        table[has, column] = multiples * 2.0**exponent
+    for group, has in zip(GROUPS, flags.astype(bool).T, strict=True):
+        if has.any():
+            known = None if before is None else _columns(before, group, has)
+            table[has, group] = _decoded(rest, (group.stop - group.start, int(has.sum())), known).T
     rest.end()
     return table
 
 
-def _exponent(values: NDArray[np.float64]) -> int:
-    """Of the step, a power of two."""
-    step = max(np.ptp(values) / LEVELS, float(np.abs(values).max()) * 2.0**-_PRECISION, 2.0**_FINEST)
-    return int(np.ceil(np.log2(step)))
+def _columns(sketch: Sketch, group: slice, nodes: NDArray[np.bool_]) -> Columns:
+    """What the nodes have of a group, (columns, nodes)."""
+    return sketch[nodes, group].T.astype(np.float64)
 
 
-def _known(before: Sketch, column: int, nodes: NDArray[np.bool_], exponent: int) -> NDArray[np.float64]:
-    """The checkpoint before, in multiples of this one's step."""
-    found: NDArray[np.float64] = np.rint(before[nodes, column].astype(np.float64) / 2.0**exponent)
+def _encoded(values: Columns, known: Columns | None) -> bytes:
+    exponents = _exponents(values)
+    steps = 2.0 ** exponents[:, None].astype(np.float64)
+    multiples = np.rint(values / steps)
+    changes = np.full_like(values, np.inf) if known is None else multiples - np.rint(known / steps)
+    differ = np.abs(changes).max(1) <= np.iinfo(np.int8).max
+    lows = np.where(differ, 0, multiples.min(1))
+    codes = np.where(differ[:, None], changes, multiples - lows[:, None])
+    parts = exponents, differ.astype(np.uint8), lows.astype("<i4"), codes.astype(np.int16).astype(np.uint8)
+    return b"".join(part.tobytes() for part in parts)
+
+
+def _decoded(rest: _Reader, shape: tuple[int, int], known: Columns | None) -> Columns:
+    width, nodes = shape
+    steps = 2.0 ** rest.take(np.int8, width)[:, None].astype(np.float64)
+    differ = rest.take(np.uint8, width)[:, None] == 1
+    lows = rest.take(np.dtype("<i4"), width)[:, None]
+    codes = rest.take(np.uint8, width * nodes).reshape(shape)
+    if known is None:
+        if differ.any():
+            raise ValueError("differences from a checkpoint that is not there")
+        return (lows + codes.astype(np.float64)) * steps
+    found: Columns = np.where(
+        differ, np.rint(known / steps) + codes.view(np.int8), lows + codes.astype(np.float64)
+    )
+    return found * steps
+
+
+def _exponents(values: Columns) -> NDArray[np.int8]:
+    """Of the columns' steps, which are powers of two."""
+    ranges, largest = np.ptp(values, axis=1) / LEVELS, np.abs(values).max(1) * 2.0**-_PRECISION
+    steps = np.maximum(np.maximum(ranges, largest), 2.0**_FINEST)
+    found: NDArray[np.int8] = np.ceil(np.log2(steps)).astype(np.int8)
     return found
 
 

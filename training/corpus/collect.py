@@ -1,4 +1,4 @@
-"""Gathers the runs of several folders of shards into few large shards of another."""
+"""Gathers the runs of several folders of shards into few large shards of another, compact if asked for."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ class Kept:
         raw_every: the weights of about one run in this many; which ones follows from their ids; 0 keeps none.
         raw_epochs: only after these epochs and the last; None takes all there are.
         plain: whether plain statistics are kept.
+        compact: whether sketches and weights are written in fewer bits.
     """
 
     raw_every: int = 1
     raw_epochs: frozenset[int] | None = None
     plain: bool = True
+    compact: bool = False
 
     def keeps_raw(self, run: str, epoch: int, last: int) -> bool:
         """Whether a checkpoint's weights are kept."""
@@ -100,4 +102,5 @@ def _copy(gathered: Gathered, runs: Sequence[str], kept: Kept, out: Path) -> Non
     keys = chosen.sketch.dropna()
     graphs = gathered.graphs
     some = graphs.chosen(keys) if isinstance(graphs, Graphs) else {key: graphs[key] for key in keys}
-    write_shard(out, list(rows_of(chosen)), some, {"raw": raw, "plain": plain if kept.plain else {}})
+    others = {"raw": raw, "plain": plain if kept.plain else {}}
+    write_shard(out, list(rows_of(chosen)), some, others, compact=kept.compact)

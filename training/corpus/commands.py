@@ -40,6 +40,11 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     collected.add_argument("--raw-epochs", help="keep weights only after these epochs and the last, e.g. 1,4")
     collected.add_argument("--no-plain", action="store_true", help="leave plain statistics out")
+    collected.add_argument(
+        "--compact",
+        action="store_true",
+        help="sketches and weights in fewer bits: how the corpus is published",
+    )
     collected.set_defaults(command=_collect)
     verified = commands.add_parser("verify", help="train a random sample of runs again and compare")
     verified.add_argument("folder", type=Path)
@@ -78,7 +83,7 @@ def _describe(arguments: argparse.Namespace) -> int:
 
 def _collect(arguments: argparse.Namespace) -> int:
     epochs = None if arguments.raw_epochs is None else frozenset(map(int, arguments.raw_epochs.split(",")))
-    kept = Kept(arguments.raw_every, epochs, plain=not arguments.no_plain)
+    kept = Kept(arguments.raw_every, epochs, not arguments.no_plain, arguments.compact)
     runs = collect(arguments.folders, arguments.out, kept, arguments.data)
     print(f"{runs} runs in {arguments.out}")
     return 0

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from safetensors import safe_open
 
 from fms_hub.corpus import manifest
 from fms_hub.corpus.schema import CandidateRow, ProbeRow, TaskRow
-from fms_hub.corpus.shards import Corpus, Refused, read_corpus
+from fms_hub.corpus.shards import RAW, Corpus, Refused, read_corpus
 from fms_hub.corpus.tables import read_table
 from training.corpus.claims import CLAIMS
 from training.worth.scores import tau_within
@@ -161,12 +160,7 @@ def beats_linear_probe(runs: pd.DataFrame, probes: Mapping[tuple[str, str], Prob
 
 
 def _raw(corpus: Corpus) -> Counter[str]:
-    kept: set[tuple[str, str]] = set()
-    for entry in corpus.shards:
-        name = f"{entry.shard}.raw.safetensors"
-        if name in entry.files:
-            with safe_open(corpus.folder / name, framework="numpy") as file:
-                kept |= {(key.split("/")[0], key.split("/")[1]) for key in file.keys()}  # noqa: SIM118
+    kept = {tuple(key.split("/")[:2]) for key in corpus.tensors(RAW)}
     return Counter(run for run, _ in kept)
 
 
