@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from fms_hub.corpus import grammar
 from fms_hub.corpus.salt import Salt
@@ -41,7 +42,7 @@ class Redactor:
     salt: Salt
     public: frozenset[str]
 
-    @property
+    @cached_property
     def task(self) -> str:
         """The task's name: the same for all searches on this machine over the same images in the same way."""
         size = str(self.about.image_size)
@@ -59,10 +60,13 @@ class Redactor:
             return int(text)
         return int(self.salt.digest("seed", text)[:7], 16)
 
+    @cached_property
+    def _search(self) -> str:
+        return json.dumps(sorted(self.identity.items()))
+
     def run(self, number: int) -> str:
         """The id of a run."""
-        search = json.dumps(sorted(self.identity.items()))
-        return self.salt.digest("run", self.about.fingerprint, search, str(number))[:16]
+        return self.salt.digest("run", self.about.fingerprint, self._search, str(number))[:16]
 
     def row(self, observation: Observation, *, test_score: float | None, sketched: bool) -> Row:
         """One row of the log.

@@ -6,7 +6,6 @@ deletes it starts anew: later contributions cannot be tied to earlier ones.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import secrets
@@ -31,7 +30,7 @@ class Salt:
     def digest(self, *parts: str) -> str:
         """64 hexadecimal digits of the parts: HMAC-SHA256 (RFC 2104)."""
         text = "\n".join(f"{len(part)} {part}" for part in parts)
-        return hmac.new(self.secret, text.encode(), hashlib.sha256).hexdigest()
+        return hmac.digest(self.secret, text.encode(), "sha256").hex()
 
 
 def machine_salt() -> Salt:

@@ -42,9 +42,15 @@ _MOST: Final = 2**24
 """Bytes that a packed sketch may unpack to."""
 
 
+def groups_of(sketch: Sketch) -> NDArray[np.bool_]:
+    """Which groups each node has, (nodes, groups)."""
+    found: NDArray[np.bool_] = np.logical_or.reduceat(sketch != 0, [group.start for group in GROUPS], axis=1)
+    return found
+
+
 def pack(sketch: Sketch) -> bytes:
     """Quantise a finite sketch (nodes, len(FEATURES)); at most 65,535 nodes."""
-    has = np.stack([sketch[:, group].any(1) for group in GROUPS], 1)
+    has = groups_of(sketch)
     parts = [
         struct.pack("<BH", SKETCH_VERSION, len(sketch)),
         np.packbits(has, axis=1, bitorder="little").tobytes(),
@@ -102,8 +108,9 @@ def _decoded(raw: bytes, place: int, shape: tuple[int, int]) -> NDArray[np.float
 def _down(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The nearest half-precision numbers that are not above."""
     near = values.astype(np.float16)
-    lower = np.where(near.astype(np.float64) > values, np.nextafter(near, np.float16(-np.inf)), near)
-    return lower.astype(np.float64)
+    above = near > values
+    near[above] = np.nextafter(near[above], np.float16(-np.inf))
+    return near.astype(np.float64)
 
 
 def _inflated(content: bytes) -> bytes:

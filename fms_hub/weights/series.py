@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fms_hub.errors import CheckpointError
-from fms_hub.weights.codec import GROUPS
+from fms_hub.weights.codec import GROUPS, groups_of
 from fms_hub.weights.sketch import FEATURES, SKETCH_VERSION, Sketch
 
 LEVELS: Final = 63
@@ -39,7 +39,7 @@ def pack_after(sketch: Sketch, before: Sketch | None) -> bytes:
         sketch: to be written.
         before: what `unpack_after` gives of the checkpoint before, of the same network; None for the first.
     """
-    flags = np.stack([sketch[:, group].any(1) for group in GROUPS], 1)
+    flags = groups_of(sketch)
     parts = [
         _HEAD.pack(SKETCH_VERSION, len(sketch)),
         np.packbits(flags, axis=1, bitorder="little").tobytes(),

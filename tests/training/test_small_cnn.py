@@ -4,6 +4,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -15,7 +16,7 @@ from training.corpus.plain import PLAIN, plain_statistics
 from training.corpus.plan import PlannedRun
 from training.corpus.runlog import RunLog
 from training.corpus.small_cnn import GreyTask, train_run
-from training.corpus.small_net import PIXELS, REPEATED, SmallCNN, initialise, plan
+from training.corpus.small_net import PIXELS, REPEATED, SmallCNN, initialise, plan, repeats
 from training.weight_passing.passing import L2
 from training.worth.hub import Hub, load_hub, pool_nodes
 from training.worth.passing import with_l2
@@ -182,3 +183,12 @@ def test_l2_describes_the_kept_weights_of_every_run(hub: Hub) -> None:
 def test_a_hub_without_all_weights_has_no_l2(hub: Hub) -> None:
     raw = {key: value for key, value in hub.raw.items() if not key.startswith(hub.runs[1])}
     assert "L2" not in with_l2(replace(hub, raw=raw)).views[2].blocks
+
+
+def test_repeats_are_runs_that_are_there_with_the_next_seed() -> None:
+    base = {"candidate": "small-cnn", "hyperparameters": json.dumps(CONFIGURATION), "horizon": 4, "epoch": 4}
+    ids = [f"{number:016x}" for number in range(REPEATED * 3)]
+    ended = [{**base, "run": run, "task": "digits", "seed": 0} for run in ids]
+    others = [{**ended[0], "seed": 5}, {**ended[REPEATED], "run": f"{4 * REPEATED:016x}", "epoch": 2}]
+    again = repeats(pd.DataFrame(ended + others), 0)
+    assert again == [replace(run(), seed=1)] * 3

@@ -52,6 +52,12 @@ def main() -> None:
     small = kinds.add_parser("small-cnn", help="train small networks from scratch by plan")
     _add_common(small, runs=500, raw_every=8)
     _add_tasks(small)
+    small.add_argument(
+        "--part",
+        choices=("plan", "repeats"),
+        default="plan",
+        help="repeats: some of what is there, once more",
+    )
     small.add_argument("--together", type=int, default=1, help="networks trained at once, for GPUs")
     small.add_argument("--device", default="cpu", help="of networks trained at once")
     small.set_defaults(command=_small_cnn)
@@ -131,8 +137,12 @@ def _small_cnn(arguments: argparse.Namespace) -> int:
         sweep_small = partial(together.sweep, together=arguments.together, device=arguments.device)
     elif arguments.device != "cpu":
         raise UsageError("networks are trained on a GPU many at once; add --together 32, say.")
+    if arguments.part == "repeats":
+        planned = iter(small_net.repeats(read_shards(arguments.out), arguments.seed))
+    else:
+        planned = small_net.plan(names(arguments.data, arguments.tasks.split(",")), arguments.seed)
     trained = sweep_small(
-        small_net.plan(names(arguments.data, arguments.tasks.split(",")), arguments.seed),
+        planned,
         data=arguments.data,
         out=arguments.out,
         runs=arguments.runs,

@@ -5,10 +5,12 @@ Source: T. Unterthiner et al., "Predicting Neural Network Accuracy from Weights"
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -117,6 +119,21 @@ def plan(tasks: Sequence[str], seed: int) -> Iterator[PlannedRun]:
             if draw % REPEATED == REPEATED - 1:
                 yield PlannedRun(task, CANDIDATE, values, HORIZON, seed + 1)
             draw += 1
+
+
+def repeats(rows: pd.DataFrame, seed: int) -> list[PlannedRun]:
+    """About one in `REPEATED` of the runs of a seed that are there, once more with the next: by their ids.
+
+    Args:
+        rows: of shards.
+        seed: of the runs to repeat.
+    """
+    ended = rows[(rows["epoch"] == rows["horizon"]) & (rows["seed"] == seed)].sort_values("run")
+    return [
+        PlannedRun(r["task"], r["candidate"], json.loads(r["hyperparameters"]), int(r["horizon"]), seed + 1)
+        for r in ended.to_dict("records")
+        if int(r["run"], 16) % REPEATED == 0
+    ]
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
