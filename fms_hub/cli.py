@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import fms_hub
-from fms_hub import cli_contribute, cli_featurize, cli_import, cli_recommend, cli_surrogate
+from fms_hub import (
+    cli_contribute,
+    cli_featurize,
+    cli_import,
+    cli_importance,
+    cli_recommend,
+    cli_surrogate,
+)
 from fms_hub.errors import FMSHubError, UsageError
 
 if TYPE_CHECKING:
@@ -82,6 +89,15 @@ def select(
     acquisition: Annotated[
         str, typer.Option(help="ei, ei-per-second, random-horizon, at-fidelity or running-max.")
     ] = "ei",
+    proposals: Annotated[
+        str, typer.Option(help="Where new runs come from besides uniform draws: local or gflownet.")
+    ] = "local",
+    forking: Annotated[
+        bool,
+        typer.Option(
+            "--forking", help="Runs may go on from the best checkpoints with other hyperparameters."
+        ),
+    ] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ... Default: a GPU if any.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Pixels. Default: each candidate's own.")] = None,
     image_column: Annotated[str | None, typer.Option(help="Of a datasets table.")] = None,
@@ -121,6 +137,8 @@ def select(
         metric=metric,
         surrogate=surrogate,
         acquisition=acquisition,
+        proposals=proposals,
+        forking=forking,
         device=device,
         image_size=image_size,
         image_column=image_column,
@@ -153,6 +171,7 @@ app.command()(cli_featurize.featurize)
 app.command()(cli_contribute.contribute)
 app.command()(cli_recommend.recommend)
 app.command("import")(cli_import.import_runs)
+app.command()(cli_importance.importance)
 app.add_typer(cli_surrogate.app, name="surrogate")
 
 

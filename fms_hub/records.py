@@ -59,6 +59,14 @@ class TaskInfo:
 
 
 @dataclass(frozen=True)
+class Parent:
+    """Whose checkpoint a run goes on from: run ``run`` after epoch ``epoch``."""
+
+    run: int
+    epoch: int
+
+
+@dataclass(frozen=True)
 class Proposal:
     """One more epoch of one run, to be trained next.
 
@@ -68,6 +76,7 @@ class Proposal:
         hyperparameters: the configuration's active hyperparameters.
         epoch: the epoch to train now, 1 .. horizon; all before it have been observed.
         horizon: epochs of a full run; schedules end there.
+        parent: of a fork, which begins with the epoch after its parent's; None for other runs.
     """
 
     run: int
@@ -75,6 +84,7 @@ class Proposal:
     hyperparameters: Mapping[str, Value]
     epoch: int
     horizon: int
+    parent: Parent | None = None
 
 
 @dataclass(frozen=True)
@@ -92,9 +102,11 @@ class Observation:
         reason: why it failed, else None.
         checkpoint: name of the checkpoint folder below the search's folder, or None.
         sketch: name of the file with the sketch of the new weights, or None.
+        parent: as in the proposal.
 
     Raises:
-        ValueError: score, status, seconds or overhead are outside these ranges.
+        ValueError: score, status, seconds or overhead are outside these ranges, or the parent's epoch is not
+            before this one, in another run.
     """
 
     run: int
@@ -111,6 +123,7 @@ class Observation:
     reason: str | None = None
     checkpoint: str | None = None
     sketch: str | None = None
+    parent: Parent | None = None
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != (self.score is not None):
@@ -121,6 +134,9 @@ class Observation:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0.0):
                 raise ValueError(f"{name} must be finite and at least 0, found {value}")
+        parent = self.parent
+        if parent is not None and not (1 <= parent.epoch < self.epoch and parent.run != self.run):
+            raise ValueError(f"epoch {self.epoch} of run {self.run} cannot go on from {parent}")
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -250,6 +250,8 @@ def _preview(given: Given, parcel: Parcel, repo: str, unasked: int) -> str:
         f"  hidden    {given.hidden} of {len(given.candidates)} candidates are hashes of their content",
         f"  look at   {parcel.files}",
     ]
+    if given.forks:
+        lines.append(f"  left out  {given.forks} runs that went on from another run's checkpoint")
     if unasked:
         lines.append(f"  (the Hub cannot be asked whether {unasked} of them are public)")
     lines += ["", "  " + "  ".join(columns), *("  " + "  ".join(row) for row in shown)]

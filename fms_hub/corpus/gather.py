@@ -49,6 +49,8 @@ class Given:
         candidates: rows of all candidates that were trained.
         graphs: sketches by ``RUN/EPOCH``.
         hidden: candidates whose names became hashes.
+        forks: runs that are left out, as they went on from another one's checkpoint: the corpus has runs that
+            keep one configuration.
     """
 
     rows: Sequence[Row]
@@ -56,6 +58,7 @@ class Given:
     candidates: Sequence[CandidateRow]
     graphs: Graphs
     hidden: int
+    forks: int
 
     @property
     def runs(self) -> int:
@@ -75,7 +78,8 @@ def gather(folder: Path, redactor: Redactor, *, sketches: bool) -> Given:
         OutputError, CheckpointError: the folder is not a search's, or damaged.
         UsageError: nothing has been trained in it.
     """
-    history = read_history(folder)
+    everything = read_history(folder)
+    history = [observation for observation in everything if observation.parent is None]
     if not history:
         raise UsageError(f"{folder} has no epoch in its log yet; contribute it when the search has run.")
     paths = _sketch_paths(folder, history) if sketches else {}
@@ -89,7 +93,8 @@ def gather(folder: Path, redactor: Redactor, *, sketches: bool) -> Given:
     graphs = Graphs.of({key: reader.read(paths[place]) for place, key in keys.items() if key})
     candidates = redactor.candidate_rows(o.candidate for o in history)
     hidden = sum(row.name.startswith("private-") for row in candidates)
-    return Given(rows, redactor.task_row(), candidates, graphs, hidden)
+    forks = len({o.run for o in everything if o.parent is not None})
+    return Given(rows, redactor.task_row(), candidates, graphs, hidden, forks)
 
 
 def check(given: Given) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from torch import Tensor, nn
 
@@ -11,6 +13,10 @@ from fms_hub.errors import CheckpointError, UsageError
 from fms_hub.finetune import checkpoint
 from fms_hub.finetune.checkpoint import Checkpoint, RunState
 from fms_hub.records import Candidate
+
+_SAME: Final = ("candidate", "fingerprint", "recipe", "horizon")
+_OPTIMIZED: Final = ("optimizer", "momentum", "frozen", "self_tuning")
+"""Hyperparameters that decide which tensors an optimiser has."""
 
 
 def check_position(epoch: int, horizon: int, previous: Path | None) -> None:
@@ -28,14 +34,16 @@ def check_position(epoch: int, horizon: int, previous: Path | None) -> None:
         )
 
 
-def read_previous(folder: Path, state: RunState) -> Checkpoint:
+def read_previous(folder: Path, state: RunState, *, forked: bool = False) -> Checkpoint:
     """The checkpoint of the epoch before `state`.
+
+    A fork's may have another recipe: it then comes without the optimiser's state where that would not fit.
 
     Raises:
         CheckpointError: it is damaged, of another candidate, recipe or horizon, or not one epoch earlier.
     """
     before = checkpoint.read(folder)
-    for what in ("candidate", "fingerprint", "recipe", "horizon"):
+    for what in ("candidate", "fingerprint", "horizon") if forked else _SAME:
         found, expected = getattr(before.state, what), getattr(state, what)
         if found != expected:
             raise CheckpointError(f"the checkpoint {folder} has {what} {found!r}, this run has {expected!r}.")
@@ -44,7 +52,8 @@ def read_previous(folder: Path, state: RunState) -> Checkpoint:
             f"epoch {state.epoch} goes on from epoch {state.epoch - 1}; "
             f"{folder} is of epoch {before.state.epoch}."
         )
-    return before
+    kept = all(before.state.recipe.get(name) == state.recipe.get(name) for name in _OPTIMIZED)
+    return before if kept else replace(before, optimizer={}, tuning={})
 
 
 def read_weights_of(folder: Path, candidate: Candidate) -> Mapping[str, Tensor]:

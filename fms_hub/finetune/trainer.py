@@ -122,6 +122,7 @@ class Trainer:
         horizon: int,
         previous: Path | None,
         target: Path,
+        forked: bool = False,
     ) -> EpochResult:
         """Train exactly one more epoch of a run, validate, and write its checkpoint.
 
@@ -135,6 +136,7 @@ class Trainer:
             horizon: epochs of the full run, where the learning rate reaches zero.
             previous: checkpoint of epoch - 1; None if and only if epoch is 1.
             target: checkpoint folder to write; an older one there is replaced, atomically.
+            forked: whether `previous` is another run's of the same candidate, with other hyperparameters.
 
         Raises:
             SpaceError: a hyperparameter is unknown or out of range.
@@ -150,7 +152,7 @@ class Trainer:
         state = RunState(
             candidate.name, candidate.fingerprint, recipe.hyperparameters(), run, epoch, horizon, self.seed
         )
-        before = None if previous is None else read_previous(previous, state)
+        before = None if previous is None else read_previous(previous, state, forked=forked)
         with seeded(derived_seed(self.seed, run, epoch)):
             result, after = self._train(candidate, recipe, state, before)
         checkpoint.write(target, after)
@@ -238,7 +240,8 @@ class Trainer:
             if before is not None:
                 load_weights(network.module, before.weights, candidate.name)
             plan = EpochPlan(recipe, state.epoch, state.horizon, seed)
-            outcome = self._one_epoch(candidate.name, network, plan, before)
+            resumed = before if before is not None and (before.optimizer or before.tuning) else None
+            outcome = self._one_epoch(candidate.name, network, plan, resumed)
             module, trained, spec = outcome.module, outcome.trained, network.stage.spec
             score = self._validate(_Network(module, network.stage))
             weights = _cpu_state(module)

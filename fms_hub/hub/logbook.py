@@ -29,11 +29,12 @@ from typing import Any
 from filelock import BaseFileLock, FileLock, Timeout
 
 from fms_hub.errors import CheckpointError, OutputError, ResumeError, StorageError
-from fms_hub.records import Observation
+from fms_hub.records import Observation, Parent
 
 FORMAT_VERSION = 1
 FILE_NAME = "logbook.jsonl"
-_FIELDS = {field.name for field in dataclasses.fields(Observation)}
+_PARENT = "parent"
+_FIELDS = {field.name for field in dataclasses.fields(Observation)} - {_PARENT}
 
 
 class Logbook:
@@ -55,6 +56,7 @@ class Logbook:
         self._lock = _lock(folder)
         try:
             self._history = self._open(dict(identity))
+            self._latest = {o.run: o for o in self._history}
         except BaseException:
             self._lock.release()
             raise
@@ -79,9 +81,10 @@ class Logbook:
             ValueError: the observation does not follow the last one of its run.
             StorageError: the disk is full or gone; what was logged before is kept.
         """
-        _check_follows(_last(self._history, observation.run), observation)
-        self._write(dataclasses.asdict(observation))
+        _check_follows(self._latest, observation)
+        self._write(_record(observation))
         self._history.append(observation)
+        self._latest[observation.run] = observation
 
     def _write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps(record, sort_keys=True, allow_nan=False).encode() + b"\n"
@@ -207,24 +210,51 @@ def _header(path: Path, record: Any) -> dict[str, Any]:
 
 
 def _observation(latest: Mapping[int, Observation], record: Any) -> Observation:
-    if not isinstance(record, dict) or set(record) != _FIELDS:
+    if not isinstance(record, dict) or set(record) - {_PARENT} != _FIELDS:
         raise ValueError("expected the fields of an observation")
-    observation = Observation(**record)
-    _check_follows(latest.get(observation.run), observation)
+    parent = record.get(_PARENT)
+    observation = Observation(**{**record, _PARENT: None if parent is None else _parent(parent)})
+    _check_follows(latest, observation)
     return observation
 
 
-def _last(history: list[Observation], run: int) -> Observation | None:
-    return next((o for o in reversed(history) if o.run == run), None)
+def _record(observation: Observation) -> dict[str, Any]:
+    """As a line says it: a parent is named where there is one."""
+    record = dataclasses.asdict(observation)
+    return {name: value for name, value in record.items() if name != _PARENT or value is not None}
 
 
-def _check_follows(last: Observation | None, observation: Observation) -> None:
-    """Each run's epochs are 1, 2, 3 ... without gap or double, and nothing follows a failure."""
-    expected = 1 if last is None else last.epoch + 1
+def _parent(record: Any) -> Parent:
+    if not isinstance(record, dict) or set(record) != {"run", "epoch"}:
+        raise ValueError("expected run and epoch of a parent")
+    return Parent(**record)
+
+
+def _check_follows(latest: Mapping[int, Observation], observation: Observation) -> None:
+    """Epochs go on from the parent's, or from 1, without gap or double, and nothing follows a failure."""
+    last, parent = latest.get(observation.run), observation.parent
+    if last is None and parent is not None:
+        _check_parent(latest.get(parent.run), observation, parent)
+    start = 0 if parent is None else parent.epoch
+    expected = start + 1 if last is None else last.epoch + 1
     if observation.epoch != expected:
         raise ValueError(f"run {observation.run}: expected epoch {expected}, found {observation.epoch}")
+    if last is not None and last.parent != parent:
+        raise ValueError(f"run {observation.run} began from {last.parent}, found {parent}")
     if last is not None and last.status == "failed":
         raise ValueError(f"run {observation.run} failed in epoch {last.epoch} and cannot go on")
+
+
+def _check_parent(found: Observation | None, observation: Observation, parent: Parent) -> None:
+    """What is forked from has been logged before, which leaves no cycles, and is of the same candidate."""
+    reached = 0 if found is None else found.epoch - (found.status == "failed")
+    if found is None or not (0 if found.parent is None else found.parent.epoch) < parent.epoch <= reached:
+        raise ValueError(f"run {observation.run} goes on from {parent}, which is not logged before it")
+    if found.candidate != observation.candidate:
+        raise ValueError(
+            f"run {observation.run} is of {observation.candidate} and goes on from run {parent.run}, "
+            f"which is of {found.candidate}: a fork keeps its architecture"
+        )
 
 
 def _compare(folder: Path, header: Mapping[str, Any], identity: Mapping[str, str]) -> None:

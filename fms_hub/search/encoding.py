@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fms_hub.records import Observation, Proposal, Value
 from fms_hub.search.known import METADATA, PROBES, Known
+from fms_hub.search.lineage import Curve, curve_of
 from fms_hub.search.space import Space
 from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.posterior import Posterior
@@ -82,14 +83,16 @@ def answered(problem: Problem, history: Sequence[Observation], sketches: Sketche
     A surrogate that is asked about a run's score some epochs ahead must have learned from such
     questions: each observation answers the question of the epoch before, of half way, and of the start.
     """
-    curves: dict[int, tuple[Observation, ...]] = {}
+    curves: dict[int, Curve] = {}
     queries: list[Query] = []
     scores: list[float] = []
     for observation, score in zip(history, targets(problem, history), strict=True):
-        curve = curves.get(observation.run, ())
+        curve = curve_of(curves, observation)
+        forked = 0 if observation.parent is None else observation.parent.epoch
         for seen in lookbacks(observation.epoch):
-            queries.append(query(problem, observation, curve[:seen], sketches))
-            scores.append(score)
+            if seen >= forked:  # before that the run had other hyperparameters
+                queries.append(query(problem, observation, curve[:seen], sketches))
+                scores.append(score)
         curves[observation.run] = (*curve, observation)
     return Answered(queries, np.array(scores))
 
@@ -102,12 +105,12 @@ def lookbacks(epoch: int) -> tuple[int, ...]:
 def query(
     problem: Problem,
     subject: Observation | Proposal,
-    curve: tuple[Observation, ...],
+    curve: Curve,
     sketches: Sketches,
     epoch: int | None = None,
 ) -> Query:
     """The question about a run at ``epoch`` (its own if None), given its curve so far."""
-    before = sketches.get((subject.run, curve[-1].epoch if curve else 0))
+    before = sketches.get((curve[-1].run, curve[-1].epoch) if curve else (subject.run, 0))
     weights = problem.start.get(subject.candidate) if before is None and not curve else before
     return Query(
         subject.candidate, subject.hyperparameters, subject.horizon, epoch or subject.epoch, curve, weights

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from fms_hub.surrogate.inputs import METADATA
+
+__all__ = ["METADATA", "PROBES", "Known", "metadata_vector", "probe_vector"]
+
 Vector = NDArray[np.float64]
 
-METADATA = ("log_parameters", "pretrained", "log_source_classes", "source_accuracy", "accuracy_known")
-"""Names of the numbers of `metadata_vector`."""
 PROBES = ("logme", "h_score", "knn", "linear")
 """Names of the numbers of `probe_vector`."""
 

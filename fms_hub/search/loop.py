@@ -12,7 +12,7 @@ from fms_hub.finetune.trainer import Trainer
 from fms_hub.records import Budget, Candidate, Observation, Proposal
 from fms_hub.search.progress import SearchBar
 from fms_hub.search.selector import Selector
-from fms_hub.search.shelf import best_of, check_space, checkpoint_name, clear, kept
+from fms_hub.search.shelf import before, best_of, check_space, checkpoint_name, clear, kept
 from fms_hub.weights.describe import refresh
 from fms_hub.weights.graph import WeightGraph
 
@@ -66,7 +66,7 @@ class Loop:
     def _train(self, proposal: Proposal) -> Observation:
         """Train the proposed epoch from the run's last checkpoint and tell what came out."""
         name = checkpoint_name(proposal.run, proposal.epoch)
-        before = checkpoint_name(proposal.run, proposal.epoch - 1)
+        previous = before(proposal)
         start = time.perf_counter()
         try:
             result = self.trainer.epoch(
@@ -75,7 +75,8 @@ class Loop:
                 run=proposal.run,
                 epoch=proposal.epoch,
                 horizon=proposal.horizon,
-                previous=None if proposal.epoch == 1 else self.folder / before,
+                previous=None if previous is None else self.folder / previous,
+                forked=proposal.parent is not None and proposal.epoch == proposal.parent.epoch + 1,
                 target=self.folder / name,
             )
         except TrainingFailure as failure:

@@ -103,15 +103,16 @@ def _score(observation: Observation | None) -> float:
 
 
 def _untried(pool: Sequence[Configuration], history: Sequence[Observation]) -> list[Configuration]:
-    seen = {_key(o.candidate, o.hyperparameters) for o in history}
+    seen = {key_of(o.candidate, o.hyperparameters) for o in history}
     fresh = []
     for configuration in pool:
-        key = _key(configuration.candidate, configuration.hyperparameters)
+        key = key_of(configuration.candidate, configuration.hyperparameters)
         if key not in seen:
             seen.add(key)
             fresh.append(configuration)
     return fresh
 
 
-def _key(candidate: str, hyperparameters: Mapping[str, Value]) -> tuple[object, ...]:
+def key_of(candidate: str, hyperparameters: Mapping[str, Value]) -> tuple[object, ...]:
+    """What two runs share that were configured alike."""
     return (candidate, *sorted(hyperparameters.items()))

@@ -13,6 +13,8 @@ from fms_hub.records import Observation, Proposal
 from fms_hub.search.acquisition import Acquisition, Rule
 from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, Sketches, answered, encode, query
+from fms_hub.search.forks import forks
+from fms_hub.search.lineage import curve_of, curves
 from fms_hub.search.proposals import Configuration, diverse_order, new_configurations
 from fms_hub.search.tradeoff import Tradeoff
 from fms_hub.surrogate.inputs import Inputs, concatenate, evenly
@@ -42,6 +44,7 @@ class Situation:
         earlier: observations of earlier logs, for the surrogate to learn from; their runs have numbers
             below 0, are never continued and count neither as best nor as spent.
         tradeoff: the objective besides the score, or None.
+        forking: whether runs may start from checkpoints of this search, see `fms_hub.search.forks`.
     """
 
     problem: Problem
@@ -56,6 +59,7 @@ class Situation:
     cost: CostModel
     earlier: tuple[Observation, ...] = ()
     tradeoff: Tradeoff | None = None
+    forking: bool = False
 
     @property
     def observed(self) -> tuple[Observation, ...]:
@@ -176,9 +180,9 @@ def conditioned(situation: Situation, surrogate: Surrogate) -> Surrogate:
 
 def _encoded(situation: Situation, proposals: Sequence[Proposal], epochs: NDArray[np.int64]) -> Inputs:
     """The surrogate's rows for runs asked about at the given epochs."""
-    curves = _curves(situation.history)
+    known = curves(situation.history)
     queries = [
-        query(situation.problem, proposal, curves.get(proposal.run, ()), situation.sketches, int(epoch))
+        query(situation.problem, proposal, curve_of(known, proposal), situation.sketches, int(epoch))
         for proposal, epoch in zip(proposals, epochs, strict=True)
     ]
     return encode(situation.problem, queries)
@@ -198,18 +202,22 @@ def _from_design(situation: Situation) -> Proposal:
 def _pool(
     situation: Situation, rng: np.random.Generator, generated: Sequence[Configuration]
 ) -> list[Proposal]:
-    """What could be trained next: epochs of running runs, then first epochs of new ones."""
+    """What could be trained next: epochs of running runs, first epochs of new ones, and of forks."""
     problem = situation.problem
     idle = {p.run for p in situation.pending} | set(situation.stopped)
+    last = {run: curve[-1] for run, curve in curves(situation.history).items() if run not in idle}
     running = [
-        Proposal(run, curve[-1].candidate, curve[-1].hyperparameters, curve[-1].epoch + 1, problem.horizon)
-        for run, curve in _curves(situation.history).items()
-        if run not in idle and curve[-1].status == "ok" and curve[-1].epoch < problem.horizon
+        Proposal(run, o.candidate, o.hyperparameters, o.epoch + 1, problem.horizon, o.parent)
+        for run, o in last.items()
+        if o.status == "ok" and o.epoch < problem.horizon
     ]
     seed = int(rng.integers(2**31))
     new = new_configurations(problem, situation.history, seed, situation.earlier, generated)
     run = next_run(situation)
-    return running + [_first_epoch(problem, configuration, run) for configuration in new]
+    pool = running + [_first_epoch(problem, configuration, run) for configuration in new]
+    return (
+        pool + forks(problem, situation.history, situation.stopped, run, rng) if situation.forking else pool
+    )
 
 
 def _first_epoch(problem: Problem, configuration: Configuration, run: int) -> Proposal:
@@ -226,13 +234,6 @@ def _affordable(pool: list[Proposal], situation: Situation) -> tuple[list[Propos
 def _seconds(situation: Situation, proposals: Sequence[Proposal]) -> NDArray[np.float64]:
     cost = situation.cost.after(situation.history)
     return cost.seconds([(proposal.candidate, proposal.hyperparameters) for proposal in proposals])
-
-
-def _curves(history: Sequence[Observation]) -> dict[int, tuple[Observation, ...]]:
-    curves: dict[int, tuple[Observation, ...]] = {}
-    for observation in history:
-        curves[observation.run] = (*curves.get(observation.run, ()), observation)
-    return curves
 
 
 def _started(situation: Situation) -> set[int]:

@@ -54,6 +54,7 @@ def select(
     surrogate: Named = None,
     acquisition: Rule = DEFAULT_ACQUISITION,
     proposals: Proposals = "local",
+    forking: bool = False,
     warm_start: str | Path | Sequence[str | Path] = (),
     out: str | Path | None = None,
     seed: int = 0,
@@ -92,6 +93,8 @@ def select(
             comes with this release, else ``"scratch"``.
         acquisition: how far ahead the search looks, see `fms_hub.search.acquisition.Rule`.
         proposals: where new runs come from, see `fms_hub.search.generator.Proposals`.
+        forking: whether a run may start from the best checkpoints so far with other hyperparameters, see
+            `fms_hub.search.forks`.
         warm_start: folders of earlier logs over the same data, of searches or imported (see
             `fms_hub.hub.importers.log.import_log`); the surrogate knows their runs from the start.
         out: the search's folder; None means ``fms_hub_runs/NAME-HASH`` in the working directory.
@@ -164,6 +167,7 @@ def select(
         surrogate=model,
         acquisition=acquisition,
         proposals=proposals,
+        forking=forking,
         tradeoff=_tradeoff(goals, names, costs),
         seconds=seconds,
         warm_start=warm_start,

@@ -21,6 +21,7 @@ from fms_hub.hub.about import About
 from fms_hub.models.zoo import export
 from fms_hub.records import Candidate, Observation, Value
 from fms_hub.search.belief import Belief
+from fms_hub.search.importance import Importance, importance_of
 from fms_hub.search.objectives import COLUMNS, Cost
 from fms_hub.search.selector import Selector
 from fms_hub.search.to_optuna import to_optuna
@@ -184,12 +185,21 @@ class Selection:
         """
         return to_optuna(self.out, space)
 
+    def importance(self, space: ConfigurationSpace | None = None) -> Importance:
+        """What mattered in this search, see `fms_hub.search.importance.importance_of`.
+
+        Args:
+            space: that was searched, if it was not the default one.
+        """
+        return importance_of(self.out, space)
+
     def to_json(self) -> dict[str, Any]:
         """What the command line prints with ``--json``."""
         shown = ("candidate", "hyperparameters", "score", "test_score", "epochs")
         shown_of_runs = ["candidate", "hyperparameters", "score", "epochs", "status", "licence", "gated"]
         measured = [COLUMNS[cost] for cost in self._costs[self.best.candidate]]
-        rows = self.leaderboard()[[*shown_of_runs, *measured]]
+        board = self.leaderboard()
+        rows = board[[*shown_of_runs, *measured, *(["parent"] if "parent" in board else [])]]
         several = self._selector.tradeoff is not None
         return {
             "best": {name: getattr(self.best, name) for name in shown},
@@ -209,10 +219,14 @@ class Selection:
 
 
 def leaderboard(history: Sequence[Observation]) -> pd.DataFrame:
-    """One row per run: its best score, the epochs it had, its seconds, and whether it failed."""
+    """One row per run: its best score, the epochs it had, its seconds, and whether it failed.
+
+    Where there are forks, ``parent`` says whose checkpoint each went on from, as ``RUN@EPOCH``.
+    """
     runs: dict[int, list[Observation]] = {}
     for observation in history:
         runs.setdefault(observation.run, []).append(observation)
+    forked = any(o.parent is not None for o in history)
     rows = [
         {
             "run": run,
@@ -221,12 +235,18 @@ def leaderboard(history: Sequence[Observation]) -> pd.DataFrame:
             "score": max((o.score for o in curve if o.score is not None), default=None),
             "epochs": len(curve),
             "seconds": sum(o.seconds for o in curve),
+            **({"parent": _origin(curve[0])} if forked else {}),
             "status": curve[-1].status if curve[-1].reason is None else f"failed: {curve[-1].reason}",
         }
         for run, curve in runs.items()
     ]
     table = pd.DataFrame(rows).set_index("run")
     return table.sort_values("score", ascending=False, na_position="last", kind="stable")
+
+
+def _origin(observation: Observation) -> str | None:
+    parent = observation.parent
+    return None if parent is None else f"{parent.run}@{parent.epoch}"
 
 
 def conclude(selector: Selector, out: Path, trainer: Trainer, candidates: Sequence[Candidate]) -> Best:

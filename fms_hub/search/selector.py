@@ -65,6 +65,8 @@ class Selector:
         seed: of all proposals.
         acquisition: see `fms_hub.search.acquisition.Rule`.
         proposals: where new runs come from, see `fms_hub.search.generator.Proposals`.
+        forking: whether a run may start from another's last checkpoint, or from the best one, with other
+            hyperparameters (`Proposal.parent`); these checkpoints must then be kept.
         tradeoff: a cost of the candidates to weigh against the score; None means that only the score counts.
         seconds: of one epoch of each candidate with default hyperparameters, as far as known.
         warm_start: folders of earlier logs over the same data, of searches or imported. The surrogate
@@ -91,6 +93,7 @@ class Selector:
         seed: int = 0,
         acquisition: Rule = DEFAULT_ACQUISITION,
         proposals: Proposals = "local",
+        forking: bool = False,
         tradeoff: Tradeoff | None = None,
         seconds: Mapping[str, float] | None = None,
         warm_start: str | Path | Sequence[str | Path] = (),
@@ -103,7 +106,7 @@ class Selector:
         self._base = surrogate if surrogate is not None else Surrogate()
         self._problem = problem_of(candidates, Space(space), max_epochs, task, self._graphs, known)
         self._seed, self._acquisition, self._proposals = seed, acquisition, proposals
-        self.tradeoff = tradeoff
+        self.tradeoff, self._forking = tradeoff, forking
         self._generator = Generator(self._problem, seed) if proposals == "gflownet" else None
         self._cost = CostModel.prior(candidates, seconds)
         self._earlier = read_earlier(
@@ -133,6 +136,7 @@ class Selector:
             "acquisition": self._acquisition,
             "surrogate": self._base.identity,
             **({} if self._proposals == "local" else {"proposals": self._proposals}),
+            **({"forking": "yes"} if self._forking else {}),
             **({} if self.tradeoff is None else {"objectives": f"score, {self.tradeoff.name}"}),
             **self._earlier.identity,
         }
@@ -219,6 +223,7 @@ class Selector:
             reason=failure,
             checkpoint=saved_as,
             sketch=None if graph is None else self._save_sketch(proposal, graph),
+            parent=proposal.parent,
         )
         if self._log is not None:
             self._log.append(observation)
@@ -264,6 +269,7 @@ class Selector:
             cost=self._cost,
             earlier=self._earlier.observations,
             tradeoff=self.tradeoff,
+            forking=self._forking,
         )
 
     def _surrogate(self, situation: Situation) -> Surrogate:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fms_hub.errors import OutputError
-from fms_hub.records import Observation
+from fms_hub.records import Observation, Proposal
 
 FOLDER = "checkpoints"
 
@@ -16,6 +16,16 @@ FOLDER = "checkpoints"
 def checkpoint_name(run: int, epoch: int) -> str:
     """Name of a checkpoint below the search's folder."""
     return f"{FOLDER}/r{run:04d}-e{epoch:03d}"
+
+
+def before(proposal: Proposal) -> str | None:
+    """Name of the checkpoint that the proposed epoch goes on from; None for the candidate's own weights."""
+    if proposal.epoch == 1:
+        return None
+    parent = proposal.parent
+    if parent is not None and proposal.epoch == parent.epoch + 1:
+        return checkpoint_name(parent.run, parent.epoch)
+    return checkpoint_name(proposal.run, proposal.epoch - 1)
 
 
 def best_of(history: Sequence[Observation]) -> Observation | None:

@@ -45,7 +45,7 @@ def to_optuna(
     A run becomes a trial: its candidate is the categorical parameter ``candidate``, its active
     hyperparameters are parameters, its scores intermediate values by epoch, its value its best score. A run
     that failed is a failed trial, with the scores it had. The user attributes ``epochs``, ``horizon``,
-    ``seconds`` and ``reason`` say what else is known; none names a file.
+    ``seconds``, ``reason`` and ``parent`` (of a fork) say what else is known; none names a file.
 
     Args:
         search: observations, or the folder of a search or of imported runs.
@@ -106,7 +106,13 @@ def _trial(
     if last.status == "failed":
         state = TrialState.FAIL
     params = {CANDIDATE: last.candidate, **last.hyperparameters}
-    attributes = {"epochs": last.epoch, "horizon": last.horizon, "seconds": sum(o.seconds for o in curve)}
+    attributes: dict[str, int | float | str] = {
+        "epochs": last.epoch,
+        "horizon": last.horizon,
+        "seconds": sum(o.seconds for o in curve),
+    }
+    if last.parent is not None:
+        attributes["parent"] = f"run {last.parent.run} after epoch {last.parent.epoch}"
     return create_trial(
         state=state,
         value=None if state == TrialState.FAIL else max(scores.values()),

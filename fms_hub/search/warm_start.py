@@ -14,8 +14,9 @@ import numpy as np
 
 from fms_hub.errors import CandidateError, UsageError
 from fms_hub.hub.logbook import read_history, read_identity
-from fms_hub.records import Observation
+from fms_hub.records import Observation, Parent
 from fms_hub.search.encoding import Vector
+from fms_hub.search.lineage import rooted
 from fms_hub.search.space import Space
 from fms_hub.weights.graph import WeightGraph
 
@@ -92,7 +93,11 @@ def read_earlier(
             run = numbers[observation.run]
             if observation.sketch is not None and (path / observation.sketch).is_file():
                 files[run, observation.epoch] = path / observation.sketch
-            found.append(dataclasses.replace(observation, run=run, checkpoint=None, sketch=None))
+            origin = observation.parent
+            parent = None if origin is None else Parent(numbers[origin.run], origin.epoch)
+            found.append(
+                dataclasses.replace(observation, run=run, checkpoint=None, sketch=None, parent=parent)
+            )
     _check_candidates(found, candidates)
     return Earlier(_thinned(found), files)
 
@@ -111,7 +116,7 @@ def _thinned(found: Sequence[Observation]) -> tuple[Observation, ...]:
     ranked = sorted(best, key=lambda run: -best[run])
     places = np.linspace(0, len(ranked) - 1, max(2, len(ranked) * MOST_EPOCHS // len(found)))
     chosen = {ranked[int(place)] for place in places}
-    kept = tuple(observation for observation in found if observation.run in chosen)
+    kept = tuple(rooted([observation for observation in found if observation.run in chosen]))
     warnings.warn(
         f"the earlier logs have {len(found)} epochs; the search starts from the {len(kept)} of "
         f"{len(chosen)} of their {len(ranked)} runs, spread evenly from the best to the worst; more "
@@ -144,7 +149,7 @@ def _read(path: Path, identity: Mapping[str, str], space: Space) -> tuple[Observ
                 "scores mean something else. Leave it out of warm_start."
             )
     for observation in history:
-        if observation.epoch == 1:
+        if observation.epoch == 1 or observation.parent is not None:
             _check_encodes(path, observation, space)
     return history
 

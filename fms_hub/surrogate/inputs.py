@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 Rows = NDArray[np.float64]
 
+METADATA = ("log_parameters", "pretrained", "log_source_classes", "source_accuracy", "accuracy_known")
+"""Names of the columns of `Inputs.metadata`; logarithms are decimal, and 0 is what is unknown."""
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -26,7 +29,7 @@ class Inputs:
         weights: (n, W), pooled weight graph of the checkpoint that the epoch starts from.
         task: (n, T), meta-features of the task.
         embedding: (n, E), a small encoder's response to the task, see `fms_hub.finetune.embedding`.
-        metadata: (n, M), what is written about the candidate, see `fms_hub.search.known`.
+        metadata: (n, M), what is written about the candidate, see `METADATA`.
         probes: (n, P), how well the candidate's features tell the classes apart, see the same.
         candidate: (n,), number of the candidate within the search, -1 if absent.
     """

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fms_hub.surrogate.forest import Forest
-from fms_hub.surrogate.inputs import Inputs
+from fms_hub.surrogate.inputs import METADATA, Inputs
 from fms_hub.surrogate.kernel import Group
 from fms_hub.surrogate.process import Form
 from fms_hub.surrogate.residual import FIDELITY
 from fms_hub.surrogate.scaling import Scaling, with_presence
+from fms_hub.weights.pooling import POOLED
 
 READ = ("hyperparameters", "fidelity", "curve", "weights", "task", "embedding", "metadata", "probes")
 """The groups that the forest reads, in the order of its columns. The candidate's number, which means
@@ -64,7 +65,7 @@ class Range:
     def excess(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far each row lies outside, (n,): 0 within, 1 as far beyond an end as the ends are apart.
 
-        The largest over the columns; ends closer than 1 count as 1 apart. Rows without weights are within.
+        The largest over the columns; ends closer than 1 count as 1 apart. What is NaN is within.
         """
         chosen = weights[:, list(self.columns)]
         beyond = np.maximum(self.low - chosen, chosen - self.high) / np.maximum(self.high - self.low, 1.0)
@@ -99,9 +100,13 @@ class Learned:
         return Form((*residual_groups(self.widths), *unknown), residual=True, learned=self.parameters)
 
     def stretch(self, inputs: Inputs) -> NDArray[np.float64]:
-        """Factor on the deviation of each row's prediction, (n,), >= 1: it grows with `Range.excess`."""
+        """Factor on the deviation of each row's prediction, (n,), >= 1: it grows with `Range.excess`.
+
+        Of candidates without weights the number of parameters decides; nothing can be said without either.
+        """
         weights = _widened("weights", inputs.weights, self.widths["weights"])
-        return 1.0 + self.range.excess(weights)
+        metadata = _widened("metadata", inputs.metadata, self.widths["metadata"])
+        return 1.0 + self.range.excess(_sized(weights, metadata))
 
     def rows(self, inputs: Inputs) -> Rows:
         """Scale inputs, and foresee their scores.
@@ -151,6 +156,14 @@ def residual_columns(inputs: Inputs, scaling: Scaling) -> Columns:
         np.where(candidate < 0, np.nan, candidate),
     )
     return np.hstack([with_presence(block) for block in blocks])
+
+
+def _sized(weights: Columns, metadata: Columns) -> Columns:
+    """The weights; of a row that has none the number of parameters alone, where its metadata tells it."""
+    size = metadata[:, METADATA.index("log_parameters")] * np.log(10.0)
+    alone = np.full_like(weights, np.nan)
+    alone[:, POOLED.index("global_log_parameters")] = np.where(size > 0.0, size, np.nan)
+    return np.where(np.isnan(weights).any(axis=1, keepdims=True), alone, weights)
 
 
 def _shown(block: Columns) -> Columns:

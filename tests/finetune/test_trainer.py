@@ -222,3 +222,49 @@ def test_a_target_that_cannot_be_written_is_a_storage_error(trainer, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="expected to write the checkpoint"):
         run(trainer, tmp_path / "file", (1,), {})
+
+
+def forked(trainer: Trainer, folder, hyperparameters, *, candidate=RESNET, number=1):
+    return trainer.epoch(
+        candidate,
+        hyperparameters,
+        run=number,
+        epoch=2,
+        horizon=3,
+        previous=folder / "epoch1",
+        target=folder / "fork",
+        forked=True,
+    )
+
+
+def test_a_fork_under_its_parents_hyperparameters_goes_on_like_the_parent(trainer, tmp_path):
+    straight = run(trainer, tmp_path, (1, 2), EVERYTHING)
+    assert same(forked(trainer, tmp_path, EVERYTHING, number=0), straight[1])
+
+
+def test_a_fork_goes_on_from_the_weights_and_the_optimisers_state(trainer, tmp_path):
+    parent = run(trainer, tmp_path, (1,), {"optimizer": "sgd"})[0]
+    tiny = forked(trainer, tmp_path, {"optimizer": "sgd", "learning_rate": 1e-9})
+    for name, value in parent.weights.items():
+        if value.is_floating_point() and "running" not in name:
+            assert torch.allclose(tiny.weights[name], value, atol=1e-5), name
+    before = read(tmp_path / "epoch1").optimizer
+    after = read(tmp_path / "fork").optimizer
+    assert before.keys() == after.keys()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"optimizer": "sgd"}, {"frozen": 0.5}, {"optimizer": "sgd", "momentum": 0.0}, {"self_tuning": True}],
+)
+def test_a_fork_whose_optimiser_differs_begins_it_anew(few_digits, trainer, tmp_path, change):
+    run(trainer, tmp_path, (1,), {})
+    result = forked(trainer, tmp_path, change)
+    assert 0.0 <= result.score <= 1.0
+    assert read(tmp_path / "fork").state.recipe["frozen"] == change.get("frozen", 0.0)
+
+
+def test_a_fork_from_a_checkpoint_of_another_architecture_is_refused(trainer, tmp_path):
+    run(trainer, tmp_path, (1,), {})
+    with pytest.raises(CheckpointError, match=r"has candidate 'scratch:test_resnet', this run has"):
+        forked(trainer, tmp_path, {}, candidate=scratch("test_vit"))

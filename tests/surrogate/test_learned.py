@@ -66,6 +66,15 @@ def test_it_answers_before_it_has_seen_anything(surrogate: Surrogate) -> None:
     assert (posterior.std > 0).all()
 
 
+def test_of_candidates_without_weights_the_number_of_parameters_decides(learned: Learned) -> None:
+    inputs, _ = example(4, seed=1)
+    inputs.weights[:, 0] = np.log([1e4, 1e5, 1e6, 1e6])
+    taught = dataclasses.replace(learned, range=Range.of(inputs.weights, [0]))
+    inputs.weights[1:] = np.nan
+    inputs.metadata[:, 0] = [9.0, 5.0, 8.0, 0.0]  # within, a hundred times beyond, unknown
+    assert taught.stretch(inputs) == pytest.approx([1.0, 1.0, 2.0, 1.0])
+
+
 def test_an_offset_of_the_task_is_learned_from_few_scores(surrogate: Surrogate) -> None:
     inputs, scores = example(5, seed=2)
     queries, truth = example(100, seed=3)

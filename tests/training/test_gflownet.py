@@ -14,13 +14,15 @@ from torch import nn
 from fms_hub.records import Observation
 from fms_hub.search.proposals import Configuration
 from training.benchmarks.gflownet import main
-from training.gflownet import check, tables
+from training.contests import outcomes
+from training.contests.arms import FORKING, GFLOWNET, LOCAL
+from training.contests.nets import NetContest
+from training.contests.outcomes import Outcome
+from training.gflownet import check
 from training.gflownet.article import FEW, modes, quality
 from training.gflownet.exact import complete_states, normalised, total_variation
 from training.gflownet.feed_forward import HIDDEN, Grid, Pixels, _Nets, _train, read_pixels, trained_grid
 from training.gflownet.maps import maps
-from training.gflownet.nets import NetContest
-from training.gflownet.tables import Outcome
 
 
 def test_total_variation_is_half_the_sum_of_differences() -> None:
@@ -144,11 +146,11 @@ def test_outcomes_are_paired_by_seed() -> None:
         observed(2, 1, 0.5, 1.0),
     ]
     found = Outcome.of(history, test=0.4)
-    assert found == Outcome(half=0.3, best=0.5, runs=3.0, overhead=1.0, test=0.4)
-    other = Outcome(half=0.4, best=0.8, runs=3.0, overhead=3.0, test=0.4)
+    assert found == Outcome(half=0.3, best=0.5, runs=3.0, forks=0.0, overhead=1.0, test=0.4)
+    other = Outcome(half=0.4, best=0.8, runs=3.0, forks=0.0, overhead=3.0, test=0.4)
     means = {
         (row.method, row.metric): row.mean
-        for row in tables.rows({"local": [found, other], "gflownet": [other, other]}, "d", 4)
+        for row in outcomes.rows({"local": [found, other], "gflownet": [other, other]}, "d", 4)
     }
     assert means["local", "best validation accuracy"] == pytest.approx(0.65)
     assert means["gflownet minus local", "best validation accuracy"] == pytest.approx(0.15)
@@ -159,13 +161,14 @@ def test_searches_over_nets_repeat_and_are_read_back(tmp_path: Path) -> None:
     digits(tmp_path)
     pixels = read_pixels(tmp_path / "digits.npz", 300)
     contests = [NetContest(pixels, "digits", 4, 2, tmp_path / out) for out in ("a", "b")]
-    one, same = (contest.outcomes([0]) for contest in contests)
-    assert set(one) == {"local", "gflownet"}
+    arms = (LOCAL, GFLOWNET, FORKING)
+    one, same = (contest.outcomes(arms, [0]) for contest in contests)
+    assert set(one) == {"local", "gflownet", "forking"}
     for proposals, (outcome,) in one.items():
         assert 0.1 < outcome.best <= 1.0
         again = same[proposals][0]
         assert (again.best, again.half, again.runs) == (outcome.best, outcome.half, outcome.runs)
-        assert contests[0].outcomes([0])[proposals] == [outcome]
+        assert contests[0].outcomes(arms, [0])[proposals] == [outcome]
 
 
 def test_nets_learn_and_a_rate_that_diverges_scores_nothing(tmp_path: Path) -> None:

@@ -28,18 +28,17 @@ import torch
 from fms_hub.corpus.wholefile import write_whole
 from fms_hub.search.gflownet.balance import Effort, Objective
 from training.benchmarks.cached.report import Report, TableRow, Target
+from training.contests.arms import GFLOWNET, LOCAL
+from training.contests.tables import live_rows, net_rows
 from training.corpus.picture import strips
-from training.gflownet import article, check, tables
-from training.gflownet.feed_forward import read_pixels, trained_grid
-from training.gflownet.live import Contest
+from training.gflownet import article, check
+from training.gflownet.feed_forward import trained_grid
 from training.gflownet.maps import maps
-from training.gflownet.nets import NetContest
 
 PARTS = ("exact", "article", "nets", "live")
+ARMS = (LOCAL, GFLOWNET)
 IMAGES, REPEATS = 2500, 2
-NET_EPOCHS, NET_HORIZON = 40, 8
-LIVE_IMAGES, LIVE_EPOCHS, LIVE_HORIZON = 600, 32, 8
-QUICK_SEEDS, QUICK_IMAGES, QUICK_EPOCHS = 2, 400, 6
+QUICK_SEEDS, QUICK_IMAGES = 2, 400
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -60,9 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "article" in settings.parts:
         rows += _article(settings)
     if "nets" in settings.parts:
-        rows += _nets(settings)
+        rows += net_rows(
+            settings.data, settings.task, ARMS, range(settings.seeds), settings.out, quick=settings.quick
+        )
     if "live" in settings.parts:
-        rows += _live(settings)
+        tasks = settings.live_tasks.split(",")
+        rows += live_rows(
+            settings.data, tasks, ARMS, range(settings.seeds), settings.out, quick=settings.quick
+        )
     setting = f"{settings.seeds} seeds" + (
         "; quick, a coarse grid and short searches" if settings.quick else ""
     )
@@ -88,26 +92,6 @@ def _article(settings: argparse.Namespace) -> list[TableRow]:
     counted = {name: cells for name, cells in first.items() if name != "grid"}
     write_whole(settings.out / "maps.svg", maps(grid, counted).encode())
     return article.rows(grid, drawn)
-
-
-def _nets(settings: argparse.Namespace) -> list[TableRow]:
-    images, epochs = (QUICK_IMAGES, QUICK_EPOCHS) if settings.quick else (IMAGES, NET_EPOCHS)
-    pixels = read_pixels(settings.data / f"{settings.task}.npz", images)
-    contest = NetContest(pixels, settings.task, epochs, NET_HORIZON, settings.out / "nets")
-    name = f"feed-forward nets, {settings.task}"
-    return tables.rows(contest.outcomes(range(settings.seeds)), name, epochs)
-
-
-def _live(settings: argparse.Namespace) -> list[TableRow]:
-    names = settings.live_tasks.split(",")
-    tasks, images, epochs, folder = (
-        (names[:1], QUICK_IMAGES, QUICK_EPOCHS, "live-quick")
-        if settings.quick
-        else (names, LIVE_IMAGES, LIVE_EPOCHS, "live")
-    )
-    contest = Contest(settings.data, images, epochs, LIVE_HORIZON, settings.out / folder)
-    outcomes = {task: contest.outcomes(task, range(settings.seeds)) for task in tasks}
-    return [row for task, of in outcomes.items() for row in tables.rows(of, task, epochs)]
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

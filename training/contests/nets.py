@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import torch
 from ConfigSpace import ConfigurationSpace, Float, OrdinalHyperparameter
@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from fms_hub.corpus.wholefile import write_whole
 from fms_hub.finetune.seeding import derived_seed, seeded
 from fms_hub.records import Budget, Proposal
-from fms_hub.search.generator import Proposals
 from fms_hub.search.selector import Selector
+from training.contests.arms import Arm
+from training.contests.outcomes import Outcome
 from training.gflownet.feed_forward import BATCHES, CLASSES, Pixels
-from training.gflownet.tables import Outcome
 
 WIDTHS = {"narrow": 16, "middle": 64, "wide": 256}
 
@@ -55,32 +55,48 @@ class NetContest:
     horizon: int
     out: Path
 
-    def outcomes(self, seeds: Sequence[int]) -> Mapping[Proposals, list[Outcome]]:
-        """One outcome a seed for each way to propose."""
+    def outcomes(self, arms: Sequence[Arm], seeds: Sequence[int]) -> Mapping[str, list[Outcome]]:
+        """One outcome a seed of each arm, by its name."""
         self.out.mkdir(parents=True, exist_ok=True)
-        return {p: [self._outcome(p, seed) for seed in seeds] for p in get_args(Proposals)}
+        return {arm.name: [self._outcome(arm, seed) for seed in seeds] for arm in arms}
 
-    def _outcome(self, proposals: Proposals, seed: int) -> Outcome:
-        file = self.out / f"{self.name}-{self.epochs}-{seed}-{proposals}.json"
+    def _outcome(self, arm: Arm, seed: int) -> Outcome:
+        file = self.out / f"{self.name}-{self.epochs}-{seed}-{arm.name}.json"
         if not file.exists():
-            write_whole(file, json.dumps(vars(self._search(proposals, seed))).encode())
+            write_whole(file, json.dumps(vars(self._search(arm, seed))).encode())
         return Outcome(**json.loads(file.read_text()))
 
-    def _search(self, proposals: Proposals, seed: int) -> Outcome:
+    def _search(self, arm: Arm, seed: int) -> Outcome:
         selector = Selector(
             list(WIDTHS),
             budget=Budget(epochs=self.epochs),
             max_epochs=self.horizon,
             space=space(),
-            proposals=proposals,
+            proposals=arm.proposals,
+            forking=arm.forking,
             seed=seed,
         )
-        nets: dict[int, nn.Sequential] = {}
+        kept: dict[tuple[int, int], nn.Sequential] = {}
         while (proposal := selector.ask()) is not None:
-            if proposal.epoch == 1:
-                nets[proposal.run] = self._drawn(proposal, seed)
-            selector.tell(proposal, score=self._epoch(nets[proposal.run], proposal, seed))
+            net = self._before(proposal, kept, seed)
+            selector.tell(proposal, score=self._epoch(net, proposal, seed))
+            kept[proposal.run, proposal.epoch] = net
         return Outcome.of(selector.history)
+
+    def _before(
+        self, proposal: Proposal, kept: Mapping[tuple[int, int], nn.Sequential], seed: int
+    ) -> nn.Sequential:
+        """The net that the proposed epoch goes on from, a copy."""
+        if proposal.epoch == 1:
+            return self._drawn(proposal, seed)
+        parent = proposal.parent
+        forked = parent is not None and parent.epoch == proposal.epoch - 1
+        run = parent.run if parent is not None and forked else proposal.run
+        net = copy.deepcopy(kept[run, proposal.epoch - 1])
+        for module in net.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = float(proposal.hyperparameters["dropout"])
+        return net
 
     def _drawn(self, proposal: Proposal, seed: int) -> nn.Sequential:
         width, dropout = WIDTHS[proposal.candidate], float(proposal.hyperparameters["dropout"])

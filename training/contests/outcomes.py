@@ -1,4 +1,4 @@
-"""Outcomes of searches with and without generated proposals, and their rows in a table."""
+"""Outcomes of searches, and their rows in a table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fms_hub.records import Observation
-from fms_hub.search.generator import Proposals
 from training.benchmarks.against_random import interval
 from training.benchmarks.cached.report import TableRow
 
@@ -15,6 +14,7 @@ METRICS = {
     "best": "best validation accuracy",
     "test": "test accuracy of the winner",
     "runs": "runs started",
+    "forks": "runs that went on from another's checkpoint",
     "overhead": "seconds a step besides training",
 }
 
@@ -26,6 +26,7 @@ class Outcome:
     Attributes:
         half, best: best validation accuracy after half of its epochs and all.
         runs: that were started.
+        forks: how many of them went on from another's checkpoint.
         overhead: mean seconds a step besides training.
         test: accuracy of the winner; None where there is no test split.
     """
@@ -33,6 +34,7 @@ class Outcome:
     half: float
     best: float
     runs: float
+    forks: float
     overhead: float
     test: float | None = None
 
@@ -44,22 +46,25 @@ class Outcome:
             half=max(scores[: max(1, len(scores) // 2)]),
             best=max(scores),
             runs=float(len({o.run for o in history})),
+            forks=float(len({o.run for o in history if o.parent is not None})),
             overhead=sum(o.overhead for o in history) / len(history),
             test=test,
         )
 
 
-def rows(outcomes: Mapping[Proposals, Sequence[Outcome]], data: str, epochs: int) -> list[TableRow]:
-    """Means over seeds for each way to propose, and of their paired difference."""
+def rows(outcomes: Mapping[str, Sequence[Outcome]], data: str, epochs: int) -> list[TableRow]:
+    """Means over seeds for each arm, and of each one's paired difference from the first."""
+    base, *others = outcomes
     found = []
     for field, metric in METRICS.items():
         columns: dict[str, list[float]] = {}
-        for proposals, of in outcomes.items():
-            columns[proposals] = [value for o in of if (value := getattr(o, field)) is not None]
-        if not columns["local"]:
-            continue
-        pairs = zip(columns["gflownet"], columns["local"], strict=True)
-        columns["gflownet minus local"] = [a - b for a, b in pairs]
+        for name, of in outcomes.items():
+            columns[name] = [value for o in of if (value := getattr(o, field)) is not None]
+        if not any(any(values) for values in columns.values()):
+            continue  # no test split, or no forks
+        for name in others:
+            pairs = zip(columns[name], columns[base], strict=True)
+            columns[f"{name} minus {base}"] = [a - b for a, b in pairs]
         for name, values in columns.items():
             mean, low, high = interval(values)
             found.append(TableRow(name, data, f"{epochs} epochs", metric, mean, low, high, len(values)))

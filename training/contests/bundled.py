@@ -1,17 +1,16 @@
-"""Live searches over the bundled candidates, with and without proposals of a flow network."""
+"""Live searches over the bundled candidates."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from fms_hub.records import Budget
-from fms_hub.search.generator import Proposals
 from fms_hub.search.select import select
+from training.contests.arms import Arm
+from training.contests.outcomes import Outcome
 from training.data import read_npz
-from training.gflownet.tables import Outcome
 
 IMAGE_SIZE = 32
 
@@ -34,20 +33,21 @@ class Contest:
     horizon: int
     out: Path
 
-    def outcomes(self, task: str, seeds: Sequence[int]) -> Mapping[Proposals, list[Outcome]]:
-        """One outcome a seed for each way to propose."""
-        return {p: [self._search(task, p, seed) for seed in seeds] for p in get_args(Proposals)}
+    def outcomes(self, task: str, arms: Sequence[Arm], seeds: Sequence[int]) -> Mapping[str, list[Outcome]]:
+        """One outcome a seed of each arm, by its name."""
+        return {arm.name: [self._search(task, arm, seed) for seed in seeds] for arm in arms}
 
-    def _search(self, task: str, proposals: Proposals, seed: int) -> Outcome:
+    def _search(self, task: str, arm: Arm, seed: int) -> Outcome:
         found = select(
             read_npz(self.data / f"{task}.npz", limit=self.images, seed=seed),
             budget=Budget(epochs=self.epochs),
             max_epochs=self.horizon,
             image_size=IMAGE_SIZE,
             surrogate="scratch",
-            proposals=proposals,
+            proposals=arm.proposals,
+            forking=arm.forking,
             seed=seed,
-            out=self.out / f"{task}-{seed}-{proposals}",
+            out=self.out / f"{task}-{seed}-{arm.name}",
             progress=False,
         )
         return Outcome.of(found.history, found.best.test_score)

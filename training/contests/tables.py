@@ -1,0 +1,50 @@
+"""Tables of searches over small nets and over the bundled candidates, of whichever arms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.benchmarks.cached.report import TableRow
+from training.contests.arms import Arm
+from training.contests.bundled import Contest
+from training.contests.nets import NetContest
+from training.contests.outcomes import rows
+from training.gflownet.feed_forward import read_pixels
+
+NET_IMAGES, NET_EPOCHS, NET_HORIZON = 2500, 40, 8
+LIVE_IMAGES, LIVE_EPOCHS, LIVE_HORIZON = 600, 32, 8
+QUICK_IMAGES, QUICK_EPOCHS = 400, 6
+
+
+def net_rows(
+    data: Path, task: str, arms: Sequence[Arm], seeds: Sequence[int], out: Path, *, quick: bool
+) -> list[TableRow]:
+    """Searches over feed-forward nets on one dataset file.
+
+    Args:
+        data: folder of the dataset .npz files.
+        task: name of one of ten classes.
+        arms: the first is what the others are compared with.
+        seeds: at least 2, for the intervals.
+        out: folder of what is finished, which is read back.
+        quick: fewer images and epochs, to try it out.
+    """
+    images, epochs = (QUICK_IMAGES, QUICK_EPOCHS) if quick else (NET_IMAGES, NET_EPOCHS)
+    contest = NetContest(read_pixels(data / f"{task}.npz", images), task, epochs, NET_HORIZON, out / "nets")
+    return rows(contest.outcomes(arms, seeds), f"feed-forward nets, {task}", epochs)
+
+
+def live_rows(
+    data: Path, tasks: Sequence[str], arms: Sequence[Arm], seeds: Sequence[int], out: Path, *, quick: bool
+) -> list[TableRow]:
+    """Searches over the bundled candidates, on each dataset file; of the first alone where it is quick.
+
+    Arguments as in `net_rows`.
+    """
+    images, epochs, folder = (
+        (QUICK_IMAGES, QUICK_EPOCHS, "live-quick") if quick else (LIVE_IMAGES, LIVE_EPOCHS, "live")
+    )
+    contest = Contest(data, images, epochs, LIVE_HORIZON, out / folder)
+    chosen = tasks[:1] if quick else tasks
+    return [row for task in chosen for row in rows(contest.outcomes(task, arms, seeds), task, epochs)]
