@@ -24,7 +24,8 @@ from tqdm import tqdm
 from fms_hub.errors import FMSHubError, UsageError
 from fms_hub.records import Budget
 from training.benchmarks.cached.folds import belonging
-from training.benchmarks.cached.pool import Pool, pools
+from training.benchmarks.cached.pool import Pool
+from training.benchmarks.cached.start import hub_pools
 from training.corpus.splits import Splits, read_splits
 from training.meta.fitting import Fitted, fit
 from training.meta.train import Settings
@@ -58,7 +59,7 @@ def together(folders: Sequence[Path]) -> dict[str, Pool]:
     """
     found: dict[str, Pool] = {}
     for folder in folders:
-        more = pools(folder)
+        more = hub_pools(folder)
         twice = sorted(found.keys() & more.keys())
         if twice:
             raise UsageError(f"{folder} has the task {twice[0]}, and so has a folder before it.")

@@ -5,6 +5,7 @@ B = batch, k = classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from fms_hub.finetune.batches import Batch
 from fms_hub.finetune.gallery import Feed
-from fms_hub.finetune.optimizer import Schedule, set_learning_rate, train_mode
+from fms_hub.finetune.optimizer import Schedule, set_learning_rate, train_mode, trained_by
 from fms_hub.finetune.recipe import Recipe
 from fms_hub.finetune.transforms import erase, normalised
 from fms_hub.models.model import InputSpec
@@ -63,6 +65,11 @@ class EpochPlan:
     seed: int
 
 
+StepOn = Callable[[int, Batch, float], Tensor]
+"""Trains on a batch, given the step's number and how many epochs of the run lie behind its middle; gives the
+mean loss over the batch, detached."""
+
+
 def train_epoch(
     module: nn.Module, optimizer: torch.optim.Optimizer, feed: Feed, stage: Stage, plan: EpochPlan
 ) -> Trained:
@@ -71,44 +78,49 @@ def train_epoch(
     Raises:
         FloatingPointError: the loss or a weight is not finite any more.
     """
+
+    def step_on(step: int, batch: Batch, _progress: float) -> Tensor:
+        pixels, labels = stage.pixels(batch.pixels), batch.labels.to(stage.device)
+        erase(pixels, plan.recipe.augmentation, plan.seed + step)
+        optimizer.zero_grad(set_to_none=True)
+        with stage.autocast():
+            logits = module(pixels)
+        loss = cross_entropy(logits.float(), labels, label_smoothing=plan.recipe.label_smoothing)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(trained_by(optimizer), GRADIENT_NORM)
+        optimizer.step()
+        return loss.detach()
+
     train_mode(module)
+    return run_steps(module, optimizer, feed, stage, plan, step_on)
+
+
+def run_steps(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    feed: Feed,
+    stage: Stage,
+    plan: EpochPlan,
+    step_on: StepOn,
+) -> Trained:
+    """Go through one pass of the feed with the learning rates of the run's schedule.
+
+    Raises:
+        FloatingPointError: the loss or a weight is not finite any more.
+    """
     schedule = Schedule(plan.horizon)
     total, images = torch.zeros((), device=stage.device), 0
     for step, batch in enumerate(feed.batches):
         progress = plan.epoch - 1 + (step + 0.5) / feed.steps
         set_learning_rate(optimizer, plan.recipe.learning_rate * schedule.factor(progress))
-        pixels = stage.pixels(batch.pixels)
-        erase(pixels, plan.recipe.augmentation, plan.seed + step)
-        loss = _step(module, optimizer, pixels, batch.labels.to(stage.device), stage, plan.recipe)
-        total += loss * len(pixels)
-        images += len(pixels)
+        total += step_on(step, batch, progress) * len(batch.pixels)
+        images += len(batch.pixels)
         if step % CHECK_EVERY == 0:
             require_finite(total, f"the training loss in step {step + 1} of epoch {plan.epoch}")
     require_finite(total, f"the training loss of epoch {plan.epoch}")
     for name, value in module.state_dict().items():
         require_finite(value, f"the tensor {name} after epoch {plan.epoch}")
     return Trained(float(total) / images, images)
-
-
-def _step(
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    pixels: Tensor,
-    labels: Tensor,
-    stage: Stage,
-    recipe: Recipe,
-) -> Tensor:
-    """One gradient step; gives the mean loss of the batch, detached."""
-    optimizer.zero_grad(set_to_none=True)
-    with stage.autocast():
-        logits = module(pixels)
-    loss = cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-    loss.backward()  # type: ignore[no-untyped-call]
-    # Those that have gradients; to walk through the modules for them takes a twentieth of a small net's step.
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    nn.utils.clip_grad_norm_(trained, GRADIENT_NORM)
-    optimizer.step()
-    return loss.detach()
 
 
 def probabilities(module: nn.Module, feed: Feed, stage: Stage) -> NDArray[np.float32]:

@@ -121,14 +121,15 @@ def dry_run(module: nn.Module, name: str, size: int) -> object:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards the mode that was before."""
-    training = module.training
+    """Evaluation mode without gradients; afterwards each part is in the mode that it was in before."""
+    training = [part for part in module.modules() if part.training]
     module.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        module.train(training)
+        for part in training:
+            part.training = True
 
 
 def require_fit(problems: Mapping[str, Iterable[str]], name: str) -> None:

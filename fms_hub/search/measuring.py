@@ -36,7 +36,7 @@ Costs = Mapping[Cost, float]
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptCosts:
     """Costs of candidates as a file keeps them.
 
     Attributes:
@@ -64,7 +64,7 @@ def costs_of(
     folder: Path,
     *,
     progress: bool,
-) -> Kept:
+) -> KeptCosts:
     """Read the costs of candidates from a search's folder, and measure what is not there.
 
     Pretrained weights are neither needed nor fetched, but those of transformers and of Hub folders.
@@ -87,18 +87,18 @@ def costs_of(
         "classes": str(len(trainer.task.info.classes)),
     }
     if not wanted:
-        return Kept(setting, {}, {candidate.name: {} for candidate in candidates})
+        return KeptCosts(setting, {}, {candidate.name: {} for candidate in candidates})
     before = read_costs(folder)
-    known = Kept(setting, {}, {}) if before is None or before.setting != setting else before
+    known = KeptCosts(setting, {}, {}) if before is None or before.setting != setting else before
     bar = counting_bar("measuring candidates", shown=progress)
     found: dict[str, Costs] = {}
     for number, candidate in enumerate(candidates, start=1):
         found[candidate.name] = known.of(candidate, wanted) or measure(candidate, trainer, wanted)
         bar(number, len(candidates))
-    return Kept(setting, {c.name: c.fingerprint for c in candidates}, found)
+    return KeptCosts(setting, {c.name: c.fingerprint for c in candidates}, found)
 
 
-def write_costs(folder: Path, kept: Kept) -> None:
+def write_costs(folder: Path, kept: KeptCosts) -> None:
     """Write the file, whole or not at all.
 
     Raises:
@@ -116,7 +116,7 @@ def write_costs(folder: Path, kept: Kept) -> None:
         raise StorageError(f"cannot write {folder / FILE_NAME}: {error}. Make room and run again.") from error
 
 
-def read_costs(folder: Path) -> Kept | None:
+def read_costs(folder: Path) -> KeptCosts | None:
     """Read what `write_costs` wrote; None where there is no such file.
 
     Raises:
@@ -130,7 +130,7 @@ def read_costs(folder: Path) -> Kept | None:
         if raw["format_version"] != FORMAT_VERSION:
             raise ValueError(f"another format version than {FORMAT_VERSION}")
         costs = {name: {cost: _positive(v) for cost, v in own.items()} for name, own in raw["costs"].items()}
-        return Kept(dict(raw["setting"]), dict(raw["fingerprints"]), costs)
+        return KeptCosts(dict(raw["setting"]), dict(raw["fingerprints"]), costs)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"{path} is damaged ({error}). Remove it, and the candidates are measured anew."

@@ -26,7 +26,7 @@ from fms_hub.search.candidates import Candidates, describe_candidates, measure_s
 from fms_hub.search.generator import Proposals, check_proposals
 from fms_hub.search.inquire import inquire
 from fms_hub.search.loop import Loop
-from fms_hub.search.measuring import Kept, costs_of, write_costs
+from fms_hub.search.measuring import KeptCosts, costs_of, write_costs
 from fms_hub.search.objectives import Goals
 from fms_hub.search.progress import counting_bar
 from fms_hub.search.selection import Selection, conclude
@@ -222,7 +222,7 @@ def _derive_budget(candidates: int, max_epochs: int) -> Budget:
     return budget
 
 
-def _tradeoff(goals: Goals, names: Sequence[str], costs: Kept) -> Tradeoff | None:
+def _tradeoff(goals: Goals, names: Sequence[str], costs: KeptCosts) -> Tradeoff | None:
     if goals.cost is None:
         return None
     return Tradeoff(goals.cost, {name: costs.costs[name][goals.cost] for name in names})

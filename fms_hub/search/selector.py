@@ -99,12 +99,13 @@ class Selector:
         warm_start: str | Path | Sequence[str | Path] = (),
     ) -> None:
         _check(candidates, max_epochs, acquisition)
-        check_proposals(proposals, Space(space))
+        searched = Space(space)
+        check_proposals(proposals, searched)
         check_tradeoff(tradeoff, candidates, acquisition)
         self.budget = Budget.parse(budget)
         self._graphs = dict(graphs or {})
         self._base = surrogate if surrogate is not None else Surrogate()
-        self._problem = problem_of(candidates, Space(space), max_epochs, task, self._graphs, known)
+        self._problem = problem_of(candidates, searched, max_epochs, task, self._graphs, known)
         self._seed, self._acquisition, self._proposals = seed, acquisition, proposals
         self.tradeoff, self._forking = tradeoff, forking
         self._generator = Generator(self._problem, seed) if proposals == "gflownet" else None

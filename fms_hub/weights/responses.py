@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from fms_hub.models.model import evaluating
 from fms_hub.weights.structure import Node, Structure
 
 Array = NDArray[np.float64]
@@ -99,7 +100,7 @@ def respond(module: nn.Module, input_size: tuple[int, int, int]) -> Responses:
     parameter = next(module.parameters())
     images = synthetic_images(*input_size).to(parameter.device, parameter.dtype)
     found: dict[str, Tensor] = {}
-    with torch.no_grad(), torch.random.fork_rng(devices=()), _evaluating(module), _watched(module, found):
+    with torch.random.fork_rng(devices=()), evaluating(module), _watched(module, found):
         logits = _logits(module(images))
     modules = {path: _finite(row) for path, row in found.items()}
     return Responses(modules, None if logits is None else _finite(_output(logits)))
@@ -130,17 +131,6 @@ def _noise(rng: np.random.Generator, spectrum: Array, channels: int) -> Array:
     coloured: Array = np.fft.ifft2(np.fft.fft2(white) * spectrum).real
     scaled: Array = coloured / coloured.std()
     return scaled
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from fms_hub.errors import CheckpointError, OutputError, UsageError
 from fms_hub.hub.about import About, AboutCandidate, read_about, write_about
 from fms_hub.hub.logbook import Logbook
 from fms_hub.models import catalog, zoo
-from fms_hub.records import Observation
+from fms_hub.records import Observation, Parent
 from fms_hub.weights.describe import describe
 from fms_hub.weights.graph import WeightGraph
 
@@ -136,6 +136,19 @@ def test_the_secrets_would_be_found_if_they_were_sent(secretive: Path) -> None:
     log += (secretive / "selection.json").read_bytes()
     planted = [secret for secret in SECRETS if secret.encode() in log]
     assert set(SECRETS) - set(planted) <= {"klasse-okapi", "my_secret_layer"}
+
+
+def test_forks_stay_at_home_and_the_preview_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent = Parent(0, 1)
+    history = [epoch(0, 1), epoch(0, 2), epoch(1, 2, parent=parent), epoch(1, 3, parent=parent), epoch(2, 1)]
+    found = contribute(search(tmp_path / "forked", history), "org/corpus")
+    assert found.rows == 3
+    rows = read_corpus(found.folder).rows
+    assert rows.epoch.tolist() == [1, 2, 1] and rows.run.nunique() == 2
+    captured = capsys.readouterr()
+    assert "left out  1 runs that went on from another run's checkpoint" in captured.out + captured.err
 
 
 def test_words_become_hashes_and_numbers_stay(secretive: Path) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from fms_hub.errors import CandidateError, CheckpointError, StorageError, UsageError
 from fms_hub.finetune.trainer import Trainer
 from fms_hub.models.catalog import resolve
-from fms_hub.search.measuring import FILE_NAME, Kept, costs_of, latency, measure, read_costs, write_costs
+from fms_hub.search.measuring import FILE_NAME, KeptCosts, costs_of, latency, measure, read_costs, write_costs
 from fms_hub.search.objectives import Cost, Goals, in_units
 from fms_hub.tasks.task import task_from_arrays
 
@@ -160,18 +160,18 @@ def test_what_was_measured_once_is_read_back(trainer: Trainer, tmp_path: Path) -
     write_costs(tmp_path, first)
     assert read_costs(tmp_path) == first
     assert costs_of(chosen, trainer, ("latency",), tmp_path, progress=False) == first
-    other = Kept({**first.setting, "image_size": "64"}, first.fingerprints, first.costs)
+    other = KeptCosts({**first.setting, "image_size": "64"}, first.fingerprints, first.costs)
     write_costs(tmp_path, other)
     assert costs_of(chosen, trainer, ("latency",), tmp_path, progress=False).costs != first.costs
 
 
 def test_other_weights_or_another_cost_are_measured_anew(trainer: Trainer) -> None:
     (candidate,) = resolve("scratch:test_resnet")
-    kept = Kept({}, {candidate.name: candidate.fingerprint}, {candidate.name: {"latency": 1.0}})
+    kept = KeptCosts({}, {candidate.name: candidate.fingerprint}, {candidate.name: {"latency": 1.0}})
     assert kept.of(candidate, ("latency",)) == {"latency": 1.0}
     assert kept.of(candidate, ("latency", "parameters")) is None
-    assert Kept({}, {candidate.name: "other"}, kept.costs).of(candidate, ("latency",)) is None
-    assert Kept({}, {}, {}).of(candidate, ("latency",)) is None
+    assert KeptCosts({}, {candidate.name: "other"}, kept.costs).of(candidate, ("latency",)) is None
+    assert KeptCosts({}, {}, {}).of(candidate, ("latency",)) is None
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_other_weights_or_another_cost_are_measured_anew(trainer: Trainer) -> No
     ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, changes: dict[str, object]) -> None:
-    write_costs(tmp_path, Kept({"device": "cpu"}, {"a": "1"}, {"a": {"latency": 1.0}}))
+    write_costs(tmp_path, KeptCosts({"device": "cpu"}, {"a": "1"}, {"a": {"latency": 1.0}}))
     path = tmp_path / FILE_NAME
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     with pytest.raises(CheckpointError, match=r"costs\.json is damaged"):
@@ -193,4 +193,4 @@ def test_a_damaged_file_is_named(tmp_path: Path, changes: dict[str, object]) -> 
 
 def test_a_folder_that_is_not_there_cannot_keep_them(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot write"):
-        write_costs(tmp_path / "absent", Kept({}, {}, {}))
+        write_costs(tmp_path / "absent", KeptCosts({}, {}, {}))

@@ -167,7 +167,6 @@ def test_the_data_of_optunas_plots_are_the_searchs(searched: Path) -> None:
 
 
 def test_optunas_plots_are_drawn(searched: Path) -> None:
-    pytest.importorskip("plotly")
     study = to_optuna(searched, space())
     for plot in (
         optuna.visualization.plot_intermediate_values,

@@ -23,9 +23,6 @@ BUDGET = 20
 
 
 def made(name: str, make_pool: MakePool, hub: str) -> Search:
-    library = name.split("-")[0]
-    if library in ("optuna", "syne"):
-        pytest.importorskip("optuna" if library == "optuna" else "syne_tune")
     training = {
         task: make_pool(20, hub=hub, task=task, seed=n) for n, task in enumerate(("mnist", "gtsrb"), 5)
     }

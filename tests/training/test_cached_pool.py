@@ -16,7 +16,7 @@ from fms_hub.errors import UsageError
 from fms_hub.weights.describe import describe
 from training.benchmarks.cached.costs import StepTimes, epoch_seconds, read_step_times
 from training.benchmarks.cached.pool import CachedRun, Pool, pools
-from training.benchmarks.cached.start import start_sketches
+from training.benchmarks.cached.start import hub_pools, start_sketches
 from training.corpus.small_net import PIXELS, SmallCNN
 
 AsRows = Callable[[CachedRun, Pool], list[Row]]
@@ -96,6 +96,23 @@ def test_candidates_have_sketches_before_training() -> None:
     first, second = found.values()
     assert first.shape == second.shape
     assert not np.allclose(first, second)
+
+
+def test_runs_of_the_timm_tiny_hub_know_their_candidates_before_training(
+    make_pool: MakePool, as_rows: AsRows, tmp_path: Path
+) -> None:
+    name = "scratch:test_resnet"
+    for hub, known in (("timm-tiny", {name}), ("elsewhere", set())):
+        pool = make_pool(2)
+        pool = replace(pool, runs=tuple(replace(run, candidate=name, reason=None) for run in pool.runs))
+        rows = [replace(row, hub=hub) for run in pool.runs for row in as_rows(run, pool)]
+        write_shard(tmp_path / hub, rows, {})
+        add_rows(tmp_path / hub, TaskRow, [replace(pool.task, hub=hub)])
+        (row,) = pool.candidates.values()
+        add_rows(tmp_path / hub, CandidateRow, [replace(row, name=name)])
+        (read,) = hub_pools(tmp_path / hub).values()
+        assert set(read.start) == known
+        assert len(read.runs) == 2
 
 
 def test_a_run_knows_its_final_score() -> None:

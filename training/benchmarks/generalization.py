@@ -39,7 +39,6 @@ from training.benchmarks.cached.judging import (
     lead,
     location,
     parse,
-    read_pools,
     show,
     stored,
     table_parser,
@@ -60,6 +59,7 @@ from training.benchmarks.cached.regimes import (
     cases,
 )
 from training.benchmarks.cached.report import LOG, Report, TableRow, Target
+from training.benchmarks.cached.start import hub_pools
 from training.benchmarks.cached.statistics import clustered, kendall
 from training.corpus.splits import read_splits
 from training.meta.fitting import fit
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
     parser.add_argument("--steps", type=int, default=Settings.steps, help="of meta-training")
     settings = parse(parser, given)
     torch.set_num_threads(1)
-    everything = read_pools(settings.hub)
+    everything = hub_pools(settings.hub)
     if settings.quick:
         everything = {
             name: pool.only(range(len(pool.runs))[:QUICK_RUNS]) for name, pool in everything.items()

@@ -37,8 +37,9 @@ from training.benchmarks.cached.environment import BUDGET, Environment
 from training.benchmarks.cached.folds import folds
 from training.benchmarks.cached.fronts import FRONT_METHODS, FrontMethod, latencies, shares
 from training.benchmarks.cached.methods import run
-from training.benchmarks.cached.pool import Pool, pools
+from training.benchmarks.cached.pool import Pool
 from training.benchmarks.cached.report import LOG, Report, TableRow, Target, append_log
+from training.benchmarks.cached.start import hub_pools
 from training.benchmarks.cached.statistics import clustered
 from training.corpus.splits import read_splits
 from training.meta_train import surrogate_of
@@ -227,7 +228,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _contest(settings: argparse.Namespace, times: StepTimes) -> FrontContest:
     jobs = []
-    for judged in folds(pools(settings.hub), read_splits(), settings.split):
+    for judged in folds(hub_pools(settings.hub), read_splits(), settings.split):
         surrogate = surrogate_of(settings.surrogates, judged.groups)
         if settings.surrogates is not None and surrogate is None:
             raise UsageError(

@@ -33,10 +33,10 @@ from training.benchmarks.cached.costs import read_step_times
 from training.benchmarks.cached.environment import BUDGET
 from training.benchmarks.cached.folds import folds
 from training.benchmarks.cached.methods import METHODS
-from training.benchmarks.cached.pool import pools
 from training.benchmarks.cached.regrets import Table, targets
 from training.benchmarks.cached.report import LOG, Report, append_log
 from training.benchmarks.cached.searches import Contest, Job, contest, expected_seconds
+from training.benchmarks.cached.start import hub_pools
 from training.corpus.splits import read_splits
 from training.meta_train import surrogate_of
 
@@ -84,7 +84,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _contest(settings: argparse.Namespace) -> Contest:
     times = None if settings.seconds is None else read_step_times(settings.seconds)
-    read = pools(settings.hub)
+    read = hub_pools(settings.hub)
     probes = _probes(settings)
     jobs = [
         Job(

@@ -29,6 +29,7 @@ from fms_hub.search.space import Space
 from fms_hub.surrogate.inputs import evenly
 from fms_hub.surrogate.surrogate import Surrogate
 from training.corpus.gate import Admitted
+from training.corpus.problem import latest, problem_of_task
 from training.corpus.review import Doubts, Surprise
 
 Curves = Sequence[tuple[Observation, ...]]
@@ -116,16 +117,7 @@ def _searched(found: Admitted, task: TaskRow) -> tuple[Problem, Curves, dict[tup
         curves[observation.run].append(observation)
         if isinstance(row["sketch"], str):
             sketches[observation.run, observation.epoch] = found.graphs[row["sketch"]].pooled()
-    features = task.features
-    problem = Problem(
-        candidates=tuple(sorted(frame.candidate.unique())),
-        space=Space(),
-        horizon=int(frame.horizon.max()),
-        images_per_epoch=task.train or 1000,
-        task=np.array([np.nan] if features is None else [features[name] for name in sorted(features)]),
-        start={},
-        chance=1.0 / task.classes,
-    )
+    problem = problem_of_task(task, frame.candidate, Space(), int(frame.horizon.max()))
     return problem, [tuple(curve) for curve in curves.values()], sketches
 
 
@@ -166,9 +158,10 @@ def _asked(
     queries, scores = [], []
     for curve, seen, epoch in places:
         last = curve[epoch - 1]
-        weights = [sketches.get((last.run, e)) for e in range(seen, -1, -1)]
-        latest = next((found for found in weights if found is not None), problem.start.get(last.candidate))
-        queries.append(Query(last.candidate, last.hyperparameters, last.horizon, epoch, curve[:seen], latest))
+        weights = latest(sketches.get((last.run, before)) for before in range(seen + 1))
+        queries.append(
+            Query(last.candidate, last.hyperparameters, last.horizon, epoch, curve[:seen], weights)
+        )
         scores.append(problem.above_chance(float(last.score or 0.0)))
     return queries, scores
 

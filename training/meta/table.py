@@ -15,6 +15,7 @@ from fms_hub.records import Observation
 from fms_hub.search.encoding import Problem, Query, encode, lookbacks
 from fms_hub.surrogate.inputs import Inputs
 from training.benchmarks.cached.pool import CachedRun, Pool
+from training.corpus.problem import latest, problem_of_task
 
 Vector = NDArray[np.float64]
 NONE = -1
@@ -51,17 +52,8 @@ class Table:
 
 def problem_of(pool: Pool) -> Problem:
     """What a search on the pool's task would be about."""
-    features = pool.task.features
-    return Problem(
-        candidates=tuple(sorted({run.candidate for run in pool.runs})),
-        space=pool.space,
-        horizon=pool.horizon,
-        images_per_epoch=pool.task.train or 1000,
-        task=np.array([np.nan] if features is None else [features[name] for name in sorted(features)]),
-        start=pool.start,
-        chance=1.0 / pool.task.classes,
-        known=pool.known,
-    )
+    names = (run.candidate for run in pool.runs)
+    return problem_of_task(pool.task, names, pool.space, pool.horizon, pool.start, pool.known)
 
 
 def table_of(pool: Pool) -> Table:
@@ -111,12 +103,9 @@ def observations(run: CachedRun, number: int) -> tuple[Observation, ...]:
 
 
 def latest_sketch(pool: Pool, run: CachedRun, seen: int) -> Vector | None:
-    """The weights as last sketched after at most ``seen`` epochs: a corpus does not sketch every epoch."""
-    for epoch in range(seen, -1, -1):
-        found = pool.sketches.get((run.id, epoch))
-        if found is not None:
-            return found
-    return pool.start.get(run.candidate)
+    """The weights as last sketched after at most ``seen`` epochs, or else the candidate's."""
+    found = latest(pool.sketches.get((run.id, epoch)) for epoch in range(seen + 1))
+    return pool.start.get(run.candidate) if found is None else found
 
 
 def _asked(run: CachedRun) -> Iterator[tuple[int, int]]:

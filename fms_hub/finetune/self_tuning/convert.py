@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fms_hub.errors import UsageError
 from fms_hub.finetune.self_tuning.layers import HyperConv2d, HyperLinear, Signal
 from fms_hub.models.affine import CONVOLUTIONS
+from fms_hub.models.model import evaluating
 
 PlainLayer = nn.Linear | nn.Conv2d
 _PARAMETRIC = (
@@ -136,7 +137,7 @@ def _not_by_example(module: nn.Module, layers: Mapping[str, PlainLayer], example
 def _seen(module: nn.Module, layers: Mapping[str, PlainLayer], examples: Tensor) -> dict[str, list[Tensor]]:
     """The inputs of each layer's calls during a forward pass."""
     seen: dict[str, list[Tensor]] = {path: [] for path in layers}
-    with ExitStack() as stack, torch.no_grad(), _evaluating(module):
+    with ExitStack() as stack, evaluating(module):
         for path, layer in layers.items():
             handle = layer.register_forward_pre_hook(_keeper(seen[path]))
             stack.callback(handle.remove)
@@ -149,17 +150,6 @@ def _keeper(inputs: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], N
         inputs.append(arguments[0].clone())
 
     return keep
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def _by_example(three: Sequence[Tensor], two: Sequence[Tensor]) -> bool:

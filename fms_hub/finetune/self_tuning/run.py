@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fms_hub.errors import CheckpointError
 from fms_hub.finetune.batches import Batch
 from fms_hub.finetune.checkpoint import Checkpoint
-from fms_hub.finetune.epoch import CHECK_EVERY, EpochPlan, Stage, Trained, require_finite
+from fms_hub.finetune.epoch import EpochPlan, Stage, Trained, run_steps
 from fms_hub.finetune.gallery import Feed
 from fms_hub.finetune.optimizer import (
     LayerGroups,
@@ -19,7 +19,6 @@ from fms_hub.finetune.optimizer import (
     build_optimizer,
     optimizer_tensors,
     restore_optimizer,
-    set_learning_rate,
     train_mode,
 )
 from fms_hub.finetune.outcome import Outcome
@@ -175,23 +174,16 @@ def _train(
     stage: Stage,
     plan: EpochPlan,
 ) -> Trained:
-    schedule, steps = Schedule(plan.horizon), feeds.training.steps
+    warmup, steps = Schedule(plan.horizon).warmup, feeds.training.steps
     generator = torch.Generator().manual_seed(plan.seed)
-    total, images = torch.zeros((), device=stage.device), 0
-    for step, batch in enumerate(feeds.training.batches):
-        progress = plan.epoch - 1 + (step + 0.5) / steps
-        set_learning_rate(optimizer, plan.recipe.learning_rate * schedule.factor(progress))
+
+    def step_on(step: int, batch: Batch, progress: float) -> Tensor:
         train_mode(network)
         loss = train_on(network, optimizer, batch, stage, plan.recipe, generator, plan.seed + step)
-        total += loss * len(batch.pixels)
-        images += len(batch.pixels)
         # Counted over the whole run, so that epochs of a single step are tuned too.
         turn = ((plan.epoch - 1) * steps + step) % INTERVAL == INTERVAL - 1
-        if turn and progress > schedule.warmup:
+        if turn and progress > warmup:
             tune_on(network, tuner, next(feeds.tuning), stage, generator)
-        if step % CHECK_EVERY == 0:
-            require_finite(total, f"the training loss in step {step + 1} of epoch {plan.epoch}")
-    require_finite(total, f"the training loss of epoch {plan.epoch}")
-    for name, value in network.state_dict().items():
-        require_finite(value, f"the tensor {name} after epoch {plan.epoch}")
-    return Trained(float(total) / images, images)
+        return loss
+
+    return run_steps(network, optimizer, feeds.training, stage, plan, step_on)

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from fms_hub.finetune.batches import Batch
 from fms_hub.finetune.epoch import GRADIENT_NORM, Stage
+from fms_hub.finetune.optimizer import trained_by
 from fms_hub.finetune.recipe import Recipe
 from fms_hub.finetune.self_tuning.augment import cut_out, jittered
 from fms_hub.finetune.self_tuning.hyperparameters import Hyperparameters
@@ -100,7 +101,7 @@ def train_on(
     labels = batch.labels.to(stage.device)
     loss = cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
     (loss + penalty(network, unconstrained)).backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(network.network.parameters(), GRADIENT_NORM)
+    nn.utils.clip_grad_norm_(trained_by(optimizer), GRADIENT_NORM)
     optimizer.step()
     return loss.detach()
 

@@ -14,11 +14,10 @@ import numpy as np
 
 from fms_hub.corpus.wholefile import write_whole
 from training.benchmarks.cached.folds import folds
-from training.benchmarks.cached.pool import Pool, pools
+from training.benchmarks.cached.pool import Pool
 from training.benchmarks.cached.report import Report, append_log
-from training.benchmarks.cached.start import start_sketches
+from training.benchmarks.cached.start import hub_pools
 from training.benchmarks.cached.statistics import clustered
-from training.corpus.small_net import CANDIDATE as SMALL_CNN
 from training.corpus.splits import read_splits
 from training.meta_train import surrogate_of
 from training.worth.scores import Interval
@@ -89,7 +88,7 @@ def judged_tasks(settings: argparse.Namespace) -> list[JudgedTask]:
     Raises:
         UsageError: the folder holds no hub, or no task of the split.
     """
-    return judged_of(read_pools(settings.hub), settings)
+    return judged_of(hub_pools(settings.hub), settings)
 
 
 def judged_of(everything: Mapping[str, Pool], settings: argparse.Namespace) -> list[JudgedTask]:
@@ -106,17 +105,6 @@ def judged_of(everything: Mapping[str, Pool], settings: argparse.Namespace) -> l
             for task, pool in fold.judged.items()
         ]
     return found[:QUICK_TASKS] if settings.quick else found
-
-
-def read_pools(hub: Path) -> dict[str, Pool]:
-    """The pools of a hub, with the weights that candidates start from where the corpus lacks epoch 0.
-
-    Raises:
-        UsageError: the folder holds no hub.
-    """
-    read = pools(hub)
-    names = {run.candidate for pool in read.values() for run in pool.runs} - {SMALL_CNN}
-    return pools(hub, start_sketches(names)) if names else read
 
 
 def usable(taught: Mapping[str, bool], tasks: Sequence[JudgedTask]) -> list[str]:

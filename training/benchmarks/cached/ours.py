@@ -21,6 +21,7 @@ from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.posterior import Posterior
 from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached.environment import Environment
+from training.corpus.problem import latest, problem_of_task
 
 Vector = NDArray[np.float64]
 
@@ -145,11 +146,7 @@ class State:
         return found
 
     def _latest(self, run: int, epoch: int) -> Vector | None:
-        for before in range(epoch, -1, -1):
-            sketch = self._environment.sketch(run, before)
-            if sketch is not None:
-                return sketch
-        return None
+        return latest(self._environment.sketch(run, before) for before in range(epoch + 1))
 
     def _encode(self, queries: list[Query]) -> Inputs:
         inputs = encode(self._problem, queries)
@@ -159,15 +156,7 @@ class State:
 
 def problem_of(environment: Environment) -> Problem:
     """What a search in the environment is about."""
-    task = environment.task
-    features: Mapping[str, float] | None = task.features
-    return Problem(
-        candidates=tuple(sorted({c.candidate for c in environment.configurations})),
-        space=environment.space,
-        horizon=environment.horizon,
-        images_per_epoch=task.train or 1000,
-        task=np.array([np.nan] if features is None else [features[name] for name in sorted(features)]),
-        start={},
-        chance=1.0 / task.classes,
-        known=environment.known,
+    names = (c.candidate for c in environment.configurations)
+    return problem_of_task(
+        environment.task, names, environment.space, environment.horizon, known=environment.known
     )

@@ -27,6 +27,7 @@ from fms_hub.search.space import Space
 from fms_hub.surrogate.inputs import Inputs
 from training.benchmarks.cached.known import Written
 from training.corpus.log import task_row
+from training.corpus.problem import problem_of_task
 
 TIMM, IMAGENET = "timm", "imagenet1k"
 FULL_RUN = 16
@@ -104,14 +105,4 @@ def _of_results(results: list[CandidateRow], written: Written) -> Outside:
 
 
 def _problem(task: TaskRow, known: Known, candidates: tuple[str, ...]) -> Problem:
-    features = task.features or {}
-    return Problem(
-        candidates,
-        Space(),
-        FULL_RUN,
-        task.train or 1000,
-        np.array([features[name] for name in sorted(features)] or [np.nan]),
-        {},
-        1.0 / task.classes,
-        known,
-    )
+    return problem_of_task(task, candidates, Space(), FULL_RUN, known=known)

@@ -83,7 +83,8 @@ class Pool:
             configurations with at least two seeds.
         sketches: pooled weight graphs, `fms_hub.weights.graph.WeightGraph.pooled`, by (run id, epoch);
             epoch 0 is the network before training.
-        start: pooled weight graph of each candidate before training, where known.
+        start: pooled weight graph of each candidate before training, where known, see
+            `training.benchmarks.cached.start`.
         known: what else is known of the task and the candidates.
     """
 
@@ -145,15 +146,13 @@ class _Pooled(Mapping[tuple[str, int], Vector]):
         return len(self._keys)
 
 
-def pools(folder: Path, start: Mapping[str, Vector] | None = None) -> dict[str, Pool]:
+def pools(folder: Path) -> dict[str, Pool]:
     """Read the pools of a corpus folder, by task in alphabetical order.
 
     Runs that neither failed nor reached their horizon are left out.
 
     Args:
         folder: of the shards of one hub.
-        start: pooled weight graph of each candidate before training, see
-            `training.benchmarks.cached.start`; none by default.
 
     Raises:
         UsageError: there are no runs, runs of several hubs, or a task or candidate without its row.
@@ -183,8 +182,7 @@ def pools(folder: Path, start: Mapping[str, Vector] | None = None) -> dict[str, 
                 first,
                 repeats,
                 sketches,
-                start or {},
-                written.known(tasks[str(task)], candidates),
+                known=written.known(tasks[str(task)], candidates),
             )
     return found
 
