@@ -42,7 +42,7 @@ from training.benchmarks.cached.judging import (
     usable,
 )
 from training.benchmarks.cached.report import LOG, Report, TableRow, Target
-from training.benchmarks.cached.statistics import clustered
+from training.benchmarks.cached.statistics import clustered, clustered_row
 from training.benchmarks.cached.trust import FIDELITIES, LEVELS, after_search, percent
 from training.meta.table import Table, table_of
 
@@ -127,11 +127,9 @@ def _rows(hub: str, names: Sequence[str], found: Found) -> Iterator[TableRow]:
     for number, name, epochs, part in product(metrics, names, SPENT, PARTS):
         values = found.get((name, epochs, f"{part}/{number}"))
         if values:
-            mean = clustered(values)
-            n = sum(len(scores) for scores in values.values())
             method = f"{name}: {NOTES[name]}, after {epochs} epochs"
             at = "any" if part == "all" else f"{part} seen"
-            yield TableRow(method, hub, at, metrics[number], mean.value, mean.low, mean.high, n)
+            yield clustered_row(method, hub, at, metrics[number], values)
 
 
 def targets(found: Found) -> list[Target]:

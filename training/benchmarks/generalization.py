@@ -60,7 +60,7 @@ from training.benchmarks.cached.regimes import (
 )
 from training.benchmarks.cached.report import LOG, Report, TableRow, Target
 from training.benchmarks.cached.start import hub_pools
-from training.benchmarks.cached.statistics import clustered, kendall
+from training.benchmarks.cached.statistics import clustered_row, kendall
 from training.corpus.splits import read_splits
 from training.meta.fitting import fit
 from training.meta.train import Settings
@@ -152,11 +152,9 @@ def _learned(case: Case, training: Settings) -> list[object]:
 
 def _rows(hub: str, found: Found) -> Iterator[TableRow]:
     for (regime, epochs), taus in found.items():
-        mean = clustered(taus)
-        n = sum(len(scores) for scores in taus.values())
         ranked = WHOLE if regime in (MANY, ONE, SCRATCH) else FAMILY
         at, metric = f"{epochs} epochs", f"Kendall's tau, {ranked}"
-        yield TableRow(f"{regime}: {NOTES[regime]}", hub, at, metric, mean.value, mean.low, mean.high, n)
+        yield clustered_row(f"{regime}: {NOTES[regime]}", hub, at, metric, taus)
 
 
 def targets(found: Found) -> list[Target]:

@@ -40,7 +40,7 @@ from training.benchmarks.cached.methods import run
 from training.benchmarks.cached.pool import Pool
 from training.benchmarks.cached.report import LOG, Report, TableRow, Target, append_log
 from training.benchmarks.cached.start import hub_pools
-from training.benchmarks.cached.statistics import clustered
+from training.benchmarks.cached.statistics import clustered, clustered_row
 from training.corpus.splits import read_splits
 from training.meta_train import surrogate_of
 
@@ -152,14 +152,8 @@ def rows(contest: FrontContest, results: Results) -> list[TableRow]:
                 job.task: [float(seed[epochs - 1]) for seed in results[method.name, job.task]]
                 for job in contest.jobs
             }
-            interval = clustered(values)
-            n = sum(len(seeds) for seeds in values.values())
-            found.append(
-                TableRow(
-                    f"{method.name} ({method.note})", contest.jobs[0].pool.hub, f"{epochs} epochs",
-                    "share of the hypervolume", interval.value, interval.low, interval.high, n,
-                )
-            )  # fmt: skip
+            hub, name = contest.jobs[0].pool.hub, f"{method.name} ({method.note})"
+            found.append(clustered_row(name, hub, f"{epochs} epochs", "share of the hypervolume", values))
     return found
 
 

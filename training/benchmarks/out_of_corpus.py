@@ -34,7 +34,7 @@ from training.benchmarks.cached.folds import DEVELOPMENT
 from training.benchmarks.cached.judging import expect, key_of, parse, show, stored, table_parser
 from training.benchmarks.cached.outside import Outside, read_outside
 from training.benchmarks.cached.report import LOG, Report, TableRow, Target
-from training.benchmarks.cached.statistics import clustered, kendall
+from training.benchmarks.cached.statistics import clustered, clustered_row, kendall
 from training.benchmarks.cached.trust import LEVELS, Trust, fitted, percent
 from training.corpus.splits import read_splits
 from training.meta_train import ALL
@@ -119,10 +119,8 @@ def _rows(found: Found) -> Iterator[TableRow]:
     for metric, label in metrics.items():
         for (name, known, hub, number), values in found.items():
             if number == metric:
-                mean = clustered(values)
-                n = sum(len(scores) for scores in values.values())
                 row = f"{hub}, {name}: {NOTES[name]}"
-                yield TableRow(row, hub, f"{known} runs", label, mean.value, mean.low, mean.high, n)
+                yield clustered_row(row, hub, f"{known} runs", label, values)
 
 
 def targets(found: Found) -> list[Target]:

@@ -56,7 +56,7 @@ from training.benchmarks.cached.judging import (
     usable,
 )
 from training.benchmarks.cached.report import LOG, Report, TableRow, Target
-from training.benchmarks.cached.statistics import clustered
+from training.benchmarks.cached.statistics import clustered_row
 
 OURS, BLIND = "fms", "fms-no-weights"
 TAU, REGRET = "weighted Kendall's tau", "top-1 regret"
@@ -144,11 +144,7 @@ def _row(row: Row, metric: str, tasks: Sequence[JudgedTask], found: Found) -> Ta
     if not values:
         print(f"{row.name} is left out: it has nothing to say of any task", file=sys.stderr)
         return None
-    mean = clustered(values)
-    n = sum(len(scores) for scores in values.values())
-    return TableRow(
-        f"{row.name}: {row.note}", tasks[0].pool.hub, AT, metric, mean.value, mean.low, mean.high, n
-    )
+    return clustered_row(f"{row.name}: {row.note}", tasks[0].pool.hub, AT, metric, values)
 
 
 def _reliability(tasks: Sequence[JudgedTask]) -> list[TableRow]:
@@ -157,9 +153,7 @@ def _reliability(tasks: Sequence[JudgedTask]) -> list[TableRow]:
     taus = {name: [weighted_tau(a, b)] for name, (a, b) in pairs.items() if len(a) > 1}
     if not taus:
         return []
-    mean = clustered(taus)
-    name = "the truth by other seeds"
-    return [TableRow(name, tasks[0].pool.hub, AT, TAU, mean.value, mean.low, mean.high, len(taus))]
+    return [clustered_row("the truth by other seeds", tasks[0].pool.hub, AT, TAU, taus)]
 
 
 def targets(found: Found) -> list[Target]:

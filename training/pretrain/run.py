@@ -56,7 +56,7 @@ class Places:
 
 def is_bundled(pretraining: Pretraining, places: Places) -> bool:
     """Whether the bundle lists it already."""
-    return any(entry.name == places.name(pretraining) for entry in _entries(places.bundle))
+    return places.name(pretraining) in bundle.entries(places.bundle)
 
 
 def pretrain(
@@ -77,8 +77,7 @@ def pretrain(
     target = places.bundle / pretraining.name
     export(model, pretraining.candidate, task.info.classes, target, half=True)
     entry = _describe(pretraining, model, task, places, read_provenance(places.dataset(pretraining)))
-    kept = [item for item in _entries(places.bundle) if item.name != entry.name]
-    bundle.write_index([*kept, entry], places.bundle)
+    bundle.write_index((bundle.entries(places.bundle) | {entry.name: entry}).values(), places.bundle)
     shutil.rmtree(places.run(pretraining), ignore_errors=True)
     return entry
 
@@ -152,7 +151,3 @@ def _round_to_half(module: nn.Module) -> None:
     for value in module.state_dict().values():
         if value.is_floating_point() and value.ndim > 1:
             value.copy_(value.half())
-
-
-def _entries(root: Path) -> tuple[BundledCheckpoint, ...]:
-    return bundle.read_index(root) if (root / bundle.INDEX).is_file() else ()

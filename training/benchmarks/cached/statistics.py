@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from training.benchmarks.cached.pool import Pool
+from training.benchmarks.cached.report import TableRow
 from training.worth.scores import Interval
 
 Vector = NDArray[np.float64]
@@ -45,6 +46,15 @@ def clustered(values: Mapping[str, Sequence[float]], seed: int = 0) -> Interval:
     counted = np.arange(padded.shape[1]) < sizes[tasks][..., None]
     means = (padded[tasks[..., None], seeds] * counted).sum(2) / sizes[tasks]
     return _interval(float(np.mean([a.mean() for a in arrays])), means.mean(1))
+
+
+def clustered_row(
+    method: str, hub: str, at: str, metric: str, values: Mapping[str, Sequence[float]]
+) -> TableRow:
+    """A row of a table: `clustered` of the values, and how many they are."""
+    found = clustered(values)
+    n = sum(len(scores) for scores in values.values())
+    return TableRow(method, hub, at, metric, found.value, found.low, found.high, n)
 
 
 def _interval(value: float, drawn: Vector) -> Interval:
