@@ -88,10 +88,14 @@ def _said(folder: Path) -> ConfigurationSpace | None:
 def _create(name: str, storage: str | None) -> Study:
     import optuna
 
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # or it tells on standard error of a new study
     try:
         return optuna.create_study(study_name=name, direction="maximize", storage=storage)
     except optuna.exceptions.DuplicatedStudyError as error:
         raise UsageError(f"{storage} has a study {name!r} already; choose another name=.") from error
+    finally:
+        optuna.logging.set_verbosity(verbosity)
 
 
 def _trial(

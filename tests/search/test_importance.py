@@ -72,7 +72,9 @@ def test_the_command_prints_bars_or_json(
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == 0
-        told[bool(options)] = capsys.readouterr().out
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        told[bool(options)] = captured.out
     shares = json.loads(told[True])["shares"]
     assert max(shares, key=shares.get) == "candidate"
     assert f"candidate      {shares['candidate']:.2f}  ####" in told[False]
