@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from huggingface_hub.errors import (
 # The base of all transport errors: httpx's in huggingface_hub 1.x, httpx2's in 2.x; we depend on neither.
 from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[attr-defined]
 
-from fms_hub.errors import HubError, Unreachable
+from fms_hub.errors import HubError, StorageError, Unreachable
 
 __all__ = ["TransportError", "hub_errors", "retried"]
 
@@ -35,6 +36,8 @@ FIRST_WAIT = 1.0
 """Seconds before the second try, about; each further wait is twice as long."""
 LONGEST_WAIT: Final = 60.0
 _TOO_MANY: Final = 429
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where a file cannot grow: the disk, the user's share of it, or the file's limit."""
 _WORTH_A_LOOK: Final = (
     HfHubHTTPError,
     TransportError,
@@ -87,7 +90,7 @@ def _asked_for(error: BaseException) -> float:
 def hub_errors(repo: str, revision: str | None = None, kind: Kind = "model") -> Iterator[None]:
     """Turn whatever huggingface_hub raises within into a `HubError` that says what to do.
 
-    It is an `Unreachable` where the same call may succeed later.
+    It is an `Unreachable` where the same call may succeed later, and a `StorageError` where the disk is full.
 
     Args:
         repo: ``"organisation/name"``.
@@ -98,16 +101,27 @@ def hub_errors(repo: str, revision: str | None = None, kind: Kind = "model") -> 
         yield
     except HubError:
         raise
+    except OSError as error:
+        if error.errno in _FULL:
+            at = f" at revision {revision!r}" if revision else ""
+            raise StorageError(
+                f"what {repo}{at} has does not fit on the disk: {error.strerror}. Free some space, or set "
+                "HF_HOME to a folder with room, and run again; what was fetched before is kept."
+            ) from error
+        raise _translated(error, repo, revision, kind) from error
     except (
         HfHubHTTPError,
         TransportError,
         HFValidationError,
         LocalTokenNotFoundError,
         RevisionResolutionError,
-        OSError,
     ) as error:
-        kind_of_error = Unreachable if _may_pass(error) else HubError
-        raise kind_of_error(_explain(error, repo, revision, kind)) from error
+        raise _translated(error, repo, revision, kind) from error
+
+
+def _translated(error: Exception, repo: str, revision: str | None, kind: Kind) -> HubError:
+    kind_of_error = Unreachable if _may_pass(error) else HubError
+    return kind_of_error(_explain(error, repo, revision, kind))
 
 
 def _may_pass(error: BaseException) -> bool:

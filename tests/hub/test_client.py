@@ -99,3 +99,21 @@ show(client.fetch, "org/net", "{FIRST}", ["model.safetensors"])
     hub.add("org/net", FILES, FIRST)
     (answer,) = hub.run(fetch)
     assert answer.endswith(FIRST)
+
+
+def test_a_disk_that_is_full_is_said_and_the_download_goes_on_later(hub: LoopbackHub) -> None:
+    hub.add("org/net", {**FILES, "model.safetensors": b"weights" * 100_000}, FIRST)
+    fetch = f"""
+show(client.fetch, "org/net", "{FIRST}", ["config.json", "model.safetensors"])
+"""
+    limit = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+"""
+    (answer,) = hub.run(PRELUDE + limit + fetch)
+    assert answer.startswith("StorageError: what org/net at revision")
+    assert "does not fit on the disk: File too large. Free some space, or set HF_HOME" in answer
+    (answer,) = hub.run(PRELUDE + fetch)
+    assert answer.endswith(FIRST)
+    assert (hub.home / answer / "model.safetensors").stat().st_size == 700_000
