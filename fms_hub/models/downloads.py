@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 from fms_hub.errors import Unreachable, UsageError
@@ -96,7 +97,7 @@ def parse_bytes(text: str | int) -> int:
     match = _SIZE.fullmatch(str(text).strip())
     if match is None or match[2].lower() not in _UNITS:
         raise UsageError(f"a size reads like '500MB', '1.5GiB' or a number of bytes; found {text!r}.")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
+    return int(Decimal(match[1]) * _UNITS[match[2].lower()])  # exact, as a float beyond 9 PB is not
 
 
 def in_words(size: int) -> str:

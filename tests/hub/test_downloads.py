@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from loopback_client import LoopbackHub
 
@@ -112,6 +112,7 @@ def test_what_is_no_size_is_refused(text: str | int) -> None:
         parse_bytes(text)
 
 
+@example(9_208_081_978_489_887)
 @given(st.integers(0, 10**18))
 def test_a_size_in_words_is_read_back_within_half_a_percent(size: int) -> None:
     assert parse_bytes(in_words(size)) == pytest.approx(size, rel=0.0051)
