@@ -86,6 +86,15 @@ class Proposal:
     horizon: int
     parent: Parent | None = None
 
+    @property
+    def previous(self) -> Parent | None:
+        """Whose checkpoint the epoch goes on from, its own run's or its parent's; None at epoch 1."""
+        if self.epoch == 1:
+            return None
+        if self.parent is not None and self.epoch == self.parent.epoch + 1:
+            return self.parent
+        return Parent(self.run, self.epoch - 1)
+
 
 @dataclass(frozen=True)
 class Observation:

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 from fms_hub.corpus import eightbit, manifest, sketches
@@ -71,6 +72,15 @@ class Corpus:
                 found |= load_file(self.folder / name)
             if (small := f"{entry.shard}.{kind}{EIGHT_BIT}") in entry.files:
                 found |= eightbit.unpack(self.folder / small)
+        return found
+
+    def checkpoints(self, kind: str) -> set[str]:
+        """What tensors of one kind there are of, as ``RUN/EPOCH``, from the files' headers alone."""
+        names = [f"{e.shard}.{kind}{end}" for e in self.shards for end in (".safetensors", EIGHT_BIT)]
+        found: set[str] = set()
+        for name in {name for entry in self.shards for name in entry.files} & set(names):
+            with safe_open(self.folder / name, framework="numpy") as file:
+                found |= {"/".join(key.partition("@")[0].split("/")[:2]) for key in file.keys()}  # noqa: SIM118
         return found
 
 
@@ -159,8 +169,8 @@ def write_shard(
     shard = "shard-" + hashlib.sha256(content).hexdigest()[:12]
     files = {f"{shard}.parquet": content}
     if graphs:
-        table = sketches.to_table(graphs, payload)
-        files[f"{shard}.sketches.parquet"] = _parquet(table, "brotli" if compact else "zstd")
+        sketched = sketches.to_table(graphs, payload)
+        files[f"{shard}.sketches.parquet"] = _parquet(sketched, "brotli" if compact else "zstd")
     for kind, tensors in (others or {}).items():
         if tensors:
             files |= _tensor_file(f"{shard}.{kind}", tensors, compact=compact and kind == RAW)

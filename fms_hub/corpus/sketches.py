@@ -120,13 +120,9 @@ def to_table(graphs: Mapping[str, WeightGraph], payload: str = PAYLOAD) -> pa.Ta
     else:
         content = graphs.packed() if isinstance(graphs, Graphs) else _packed(graphs)
     rows = [
-        {
-            "run": key.rpartition("/")[0],
-            "epoch": int(key.rpartition("/")[2]),
-            "structure": name,
-            "sketch": sketch,
-        }
+        {"run": run, "epoch": epoch, "structure": name, "sketch": sketch}
         for key, (name, sketch) in content.items()
+        for run, epoch in [_place(key)]
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 

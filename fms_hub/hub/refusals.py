@@ -99,29 +99,27 @@ def hub_errors(repo: str, revision: str | None = None, kind: Kind = "model") -> 
     """
     try:
         yield
-    except HubError:
+    except (HubError, StorageError):
         raise
-    except OSError as error:
-        if error.errno in _FULL:
-            at = f" at revision {revision!r}" if revision else ""
-            raise StorageError(
-                f"what {repo}{at} has does not fit on the disk: {error.strerror}. Free some space, or set "
-                "HF_HOME to a folder with room, and run again; what was fetched before is kept."
-            ) from error
-        raise _translated(error, repo, revision, kind) from error
     except (
         HfHubHTTPError,
         TransportError,
         HFValidationError,
         LocalTokenNotFoundError,
         RevisionResolutionError,
+        OSError,
     ) as error:
-        raise _translated(error, repo, revision, kind) from error
+        raise _kind_of(error)(_explain(error, repo, revision, kind)) from error
 
 
-def _translated(error: Exception, repo: str, revision: str | None, kind: Kind) -> HubError:
-    kind_of_error = Unreachable if _may_pass(error) else HubError
-    return kind_of_error(_explain(error, repo, revision, kind))
+def _kind_of(error: BaseException) -> type[HubError | StorageError]:
+    if _is_full(error):
+        return StorageError
+    return Unreachable if _may_pass(error) else HubError
+
+
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -173,6 +171,11 @@ def _explain(error: BaseException, repo: str, revision: str | None, kind: Kind) 
             return (
                 f"{repo}{at} is not on this disk and the Hub cannot be reached (no network or HF_HUB_OFFLINE "
                 f"is set). Connect and run again, or fetch it beforehand with `hf download {repo}`."
+            )
+        case OSError() if _is_full(error):
+            return (
+                f"what {repo}{at} has does not fit on the disk: {error.strerror}. Free some space, or set "
+                "HF_HOME to a folder with room, and run again; what was fetched before is kept."
             )
         case TransportError():
             return f"the connection broke while talking to the Hub about {repo}{at} ({said}). Try again."

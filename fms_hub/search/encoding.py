@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fms_hub.records import Observation, Proposal, Value
+from fms_hub.records import Observation, Proposal, TaskInfo, Value
 from fms_hub.search.known import METADATA, PROBES, Known
 from fms_hub.search.lineage import Curve, curve_of
 from fms_hub.search.space import Space
 from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.posterior import Posterior
 from fms_hub.tasks.embedding import EMBEDDING
+from fms_hub.weights.graph import WeightGraph
 from fms_hub.weights.pooling import POOLED
 
 Vector = NDArray[np.float64]
@@ -55,6 +56,28 @@ class Problem:
         """What the surrogate believes, in units of the score."""
         share = 1.0 - self.chance
         return Posterior(self.chance + share * posterior.mean, share * posterior.std)
+
+
+def problem_of(
+    candidates: Sequence[str],
+    space: Space,
+    max_epochs: int,
+    task: TaskInfo | None,
+    graphs: Mapping[str, WeightGraph],
+    known: Known | None = None,
+) -> Problem:
+    """What a search is about, as the surrogate is told."""
+    features = [] if task is None else [task.features[name] for name in sorted(task.features)]
+    return Problem(
+        candidates=tuple(candidates),
+        space=space,
+        horizon=max_epochs,
+        images_per_epoch=1000 if task is None else task.sizes["train"],
+        task=np.array(features or [np.nan]),
+        start={name: graphs[name].pooled() for name in candidates if name in graphs},
+        chance=0.0 if task is None else 1.0 / len(task.classes),
+        known=known or Known(),
+    )
 
 
 @dataclass(frozen=True)

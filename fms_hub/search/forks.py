@@ -13,8 +13,8 @@ import numpy as np
 
 from fms_hub.records import Observation, Parent, Proposal
 from fms_hub.search.encoding import Problem
-from fms_hub.search.lineage import curves
 from fms_hub.search.proposals import key_of
+from fms_hub.search.shelf import best_of
 
 FORKED, PERTURBED = 4, 8
 """Most checkpoints that are forked from, the best ones, and perturbations of each one's hyperparameters."""
@@ -51,12 +51,8 @@ def forks(
 
 def _parents(horizon: int, history: Sequence[Observation], stopped: Collection[int]) -> list[Observation]:
     """The best last epochs of runs, and the best epoch of all, as far as something is left to train."""
-    last = [curve[-1] for run, curve in curves(history).items() if run not in stopped]
-    best = max((o for o in history if o.score is not None), key=_score, default=None)
-    kept = {(o.run, o.epoch): o for o in [*last, *([] if best is None else [best])]}
-    able = [o for o in kept.values() if o.status == "ok" and o.epoch < horizon]
-    return sorted(able, key=lambda o: (-_score(o), o.run))[:FORKED]
-
-
-def _score(observation: Observation) -> float:
-    return -1.0 if observation.score is None else observation.score
+    last = {o.run: o for o in history if o.run not in stopped}
+    best = best_of(history)
+    kept = {(o.run, o.epoch): o for o in [*last.values(), best] if o is not None}
+    able = [o for o in kept.values() if o.score is not None and o.epoch < horizon]
+    return sorted(able, key=lambda o: (-(o.score or 0.0), o.run))[:FORKED]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fms_hub.records import Observation, Parent, Proposal
+from fms_hub.records import Observation, Proposal
 
 Curve = tuple[Observation, ...]
 """Epochs 1, 2, 3 ... that led to some weights, oldest first; a fork's ancestors' come before its own."""
@@ -41,13 +41,3 @@ def rooted(history: Sequence[Observation]) -> list[Observation]:
             there[observation.run] = observation.epoch
             kept.append(observation)
     return kept
-
-
-def generation(history: Sequence[Observation]) -> dict[int, int]:
-    """How many forks lie behind each run; 0 for one that began with its candidate's weights."""
-    found: dict[int, int] = {}
-    for observation in history:
-        if observation.run not in found:
-            parent: Parent | None = observation.parent
-            found[observation.run] = 0 if parent is None else found[parent.run] + 1
-    return found

@@ -76,7 +76,7 @@ class Loop:
                 epoch=proposal.epoch,
                 horizon=proposal.horizon,
                 previous=None if previous is None else self.folder / previous,
-                forked=proposal.parent is not None and proposal.epoch == proposal.parent.epoch + 1,
+                forked=proposal.previous is not None and proposal.previous == proposal.parent,
                 target=self.folder / name,
             )
         except TrainingFailure as failure:

@@ -18,11 +18,10 @@ from fms_hub.records import Value
 from fms_hub.search.belief import Belief, Forecast
 from fms_hub.search.candidates import Candidates, describe_candidates, measure_seconds
 from fms_hub.search.cost import CostModel
-from fms_hub.search.encoding import Problem
+from fms_hub.search.encoding import Problem, problem_of
 from fms_hub.search.inquire import inquire
 from fms_hub.search.progress import counting_bar
 from fms_hub.search.proposals import Configuration
-from fms_hub.search.selector import problem_of
 from fms_hub.search.space import Space
 from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.naming import Named, resolve_surrogate

@@ -205,7 +205,7 @@ def _pool(
     """What could be trained next: epochs of running runs, first epochs of new ones, and of forks."""
     problem = situation.problem
     idle = {p.run for p in situation.pending} | set(situation.stopped)
-    last = {run: curve[-1] for run, curve in curves(situation.history).items() if run not in idle}
+    last = {o.run: o for o in situation.history if o.run not in idle}
     running = [
         Proposal(run, o.candidate, o.hyperparameters, o.epoch + 1, problem.horizon, o.parent)
         for run, o in last.items()

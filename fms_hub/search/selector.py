@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 from ConfigSpace import ConfigurationSpace
 from torch import Tensor, nn
 
@@ -19,7 +18,7 @@ from fms_hub.records import Budget, Observation, Proposal, TaskInfo
 from fms_hub.search.acquisition import Rule
 from fms_hub.search.belief import Belief
 from fms_hub.search.cost import CostModel
-from fms_hub.search.encoding import Problem, Vector
+from fms_hub.search.encoding import Vector, problem_of
 from fms_hub.search.generator import Generator, Proposals, check_proposals
 from fms_hub.search.known import Known
 from fms_hub.search.proposals import Configuration
@@ -318,28 +317,6 @@ def _check(candidates: Sequence[str], max_epochs: int, acquisition: str) -> None
         raise CandidateError(f"candidates must differ from each other, found {sorted(candidates)}.")
     if max_epochs < 1:
         raise BudgetError(f"max_epochs must be at least 1, found {max_epochs}.")
-
-
-def problem_of(
-    candidates: Sequence[str],
-    space: Space,
-    max_epochs: int,
-    task: TaskInfo | None,
-    graphs: Mapping[str, WeightGraph],
-    known: Known | None = None,
-) -> Problem:
-    """What a search is about, as the surrogate is told."""
-    features = [] if task is None else [task.features[name] for name in sorted(task.features)]
-    return Problem(
-        candidates=tuple(candidates),
-        space=space,
-        horizon=max_epochs,
-        images_per_epoch=1000 if task is None else task.sizes["train"],
-        task=np.array(features or [np.nan]),
-        start={name: graphs[name].pooled() for name in candidates if name in graphs},
-        chance=0.0 if task is None else 1.0 / len(task.classes),
-        known=known or Known(),
-    )
 
 
 def _initial_runs(budget: Budget, candidates: int) -> int:

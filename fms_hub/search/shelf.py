@@ -20,12 +20,8 @@ def checkpoint_name(run: int, epoch: int) -> str:
 
 def before(proposal: Proposal) -> str | None:
     """Name of the checkpoint that the proposed epoch goes on from; None for the candidate's own weights."""
-    if proposal.epoch == 1:
-        return None
-    parent = proposal.parent
-    if parent is not None and proposal.epoch == parent.epoch + 1:
-        return checkpoint_name(parent.run, parent.epoch)
-    return checkpoint_name(proposal.run, proposal.epoch - 1)
+    previous = proposal.previous
+    return None if previous is None else checkpoint_name(previous.run, previous.epoch)
 
 
 def best_of(history: Sequence[Observation]) -> Observation | None:

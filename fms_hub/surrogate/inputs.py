@@ -30,7 +30,8 @@ class Inputs:
         task: (n, T), meta-features of the task.
         embedding: (n, E), a small encoder's response to the task, see `fms_hub.finetune.embedding`.
         metadata: (n, M), what is written about the candidate, see `METADATA`.
-        probes: (n, P), how well the candidate's features tell the classes apart, see the same.
+        probes: (n, P), how well the candidate's features tell the classes apart, see
+            `fms_hub.search.known`.
         candidate: (n,), number of the candidate within the search, -1 if absent.
     """
 

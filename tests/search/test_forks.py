@@ -18,7 +18,7 @@ from fms_hub.hub.logbook import FILE_NAME, Logbook, read_history
 from fms_hub.records import Observation, Parent, Proposal
 from fms_hub.search.encoding import Problem, answered, query
 from fms_hub.search.forks import FORKED, PERTURBED, forks
-from fms_hub.search.lineage import curves, generation, rooted
+from fms_hub.search.lineage import curves, rooted
 from fms_hub.search.selection import leaderboard
 from fms_hub.search.selector import Selector
 from fms_hub.search.shelf import before
@@ -72,7 +72,8 @@ def families(draw: st.DrawFn) -> list[Observation]:
 @settings(max_examples=100, deadline=None)
 @given(families())
 def test_lineage_has_no_cycles_and_every_curve_is_whole(history: list[Observation]) -> None:
-    found, generations = curves(history), generation(history)
+    found = curves(history)
+    generations = {number: len(_ancestors(history, number)) for number in found}
     for number, curve in found.items():
         assert [o.epoch for o in curve] == list(range(1, len(curve) + 1))
         assert curve[-1].run == number
@@ -215,10 +216,10 @@ class ForkingLoop(OwnLoop):
         self.kept: dict[tuple[int, int], dict[str, object]] = {}
 
     def epoch(self, proposal: Proposal) -> float:
-        parent = proposal.parent
-        if parent is not None and proposal.epoch == parent.epoch + 1:
+        previous = proposal.previous
+        if previous is not None and previous == proposal.parent:
             self.networks[proposal.run] = self.network(proposal.candidate)
-            self.networks[proposal.run].load_state_dict(self.kept[parent.run, parent.epoch])
+            self.networks[proposal.run].load_state_dict(self.kept[previous.run, previous.epoch])
         score = super().epoch(proposal)
         state = self.networks[proposal.run].state_dict()
         self.kept[proposal.run, proposal.epoch] = {name: value.clone() for name, value in state.items()}

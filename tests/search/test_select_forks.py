@@ -2,21 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace, Float
-from sklearn.datasets import load_digits
+from test_select_self_tuning import digits
 
 import fms_hub
 from fms_hub.finetune.checkpoint import read
 from fms_hub.hub.logbook import read_history
-from fms_hub.tasks.task import Task, task_from_arrays
-
-
-def digits(images: int) -> Task:
-    scans = load_digits()
-    pixels = np.clip(scans.images[:images] * 16, 0, 255).astype(np.uint8)
-    return task_from_arrays("d", [str(c) for c in range(10)], train=(pixels, scans.target[:images]))
 
 
 def test_forks_are_trained_kept_ranked_and_come_back_from_the_log(tmp_path: Path) -> None:

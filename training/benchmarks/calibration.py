@@ -99,7 +99,7 @@ def _one(
     asked: Asked, name: str, epochs: int, seed: int, settings: argparse.Namespace
 ) -> Mapping[str, float]:
     task = asked.task
-    path = location(settings.out, task, f"{name}-{epochs}-{seed}")
+    path = location(settings.out, task.pool, f"{name}-{epochs}-{seed}")
     key = key_of([NOTES[name], ids(task.pool)], task.surrogate if name == OURS else None)
     return stored(path, key, partial(_forecast, asked, name, epochs, seed))
 

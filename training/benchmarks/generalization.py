@@ -113,7 +113,7 @@ def _found(
         # Before a search all seeds are the same, and from scratch there is nothing to say.
         if epochs == 0 and (seed > 0 or case.regime == SCRATCH):
             continue
-        path = location(settings.out, case.task, f"{case.regime}-{case.part}-{epochs}-{seed}")
+        path = location(settings.out, case.task.pool, f"{case.regime}-{case.part}-{epochs}-{seed}")
         key = key_of([NOTES[case.regime], ids(case.task.pool), _learned(case, training)])
         tau = stored(path, key, partial(_tau, case, epochs, seed, training, settings.out))["tau"]
         found.setdefault((case.regime, epochs), {}).setdefault(case.task.task, []).append(tau)

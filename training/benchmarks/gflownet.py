@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import get_args
 
 import torch
@@ -29,21 +28,21 @@ from fms_hub.corpus.wholefile import write_whole
 from fms_hub.search.gflownet.balance import Effort, Objective
 from training.benchmarks.cached.report import Report, TableRow, Target
 from training.contests.arms import GFLOWNET, LOCAL
-from training.contests.tables import live_rows, net_rows
+from training.contests.command import parse, searched
 from training.corpus.picture import strips
 from training.gflownet import article, check
 from training.gflownet.feed_forward import trained_grid
 from training.gflownet.maps import maps
 
 PARTS = ("exact", "article", "nets", "live")
-ARMS = (LOCAL, GFLOWNET)
 IMAGES, REPEATS = 2500, 2
-QUICK_SEEDS, QUICK_IMAGES = 2, 400
+QUICK_IMAGES = 400
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure or read back, print the tables or JSON."""
-    settings = _parse(list(sys.argv[1:] if arguments is None else arguments))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    settings = parse("gflownet", PARTS, given, "two seeds, a coarse grid: to try it out")
     torch.set_num_threads(1)
     settings.out.mkdir(parents=True, exist_ok=True)
     rows: list[TableRow] = []
@@ -58,15 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         targets.append(check.target(checks))
     if "article" in settings.parts:
         rows += _article(settings)
-    if "nets" in settings.parts:
-        rows += net_rows(
-            settings.data, settings.task, ARMS, range(settings.seeds), settings.out, quick=settings.quick
-        )
-    if "live" in settings.parts:
-        tasks = settings.live_tasks.split(",")
-        rows += live_rows(
-            settings.data, tasks, ARMS, range(settings.seeds), settings.out, quick=settings.quick
-        )
+    rows += searched(settings, (LOCAL, GFLOWNET))
     setting = f"{settings.seeds} seeds" + (
         "; quick, a coarse grid and short searches" if settings.quick else ""
     )
@@ -92,28 +83,6 @@ def _article(settings: argparse.Namespace) -> list[TableRow]:
     counted = {name: cells for name, cells in first.items() if name != "grid"}
     write_whole(settings.out / "maps.svg", maps(grid, counted).encode())
     return article.rows(grid, drawn)
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m training.benchmarks.gflownet")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the dataset .npz files")
-    parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--seeds", type=int, default=5, help="at least 2, for the intervals")
-    parser.add_argument("--task", default="mnist", help="dataset of the feed-forward nets, ten classes")
-    parser.add_argument("--live-tasks", default="gtsrb,flowers5")
-    parser.add_argument("--out", type=Path, default=Path("runs/gflownet"))
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--quick", action="store_true", help="two seeds, a coarse grid: to try it out")
-    settings = parser.parse_args(arguments)
-    settings.parts = tuple(settings.parts.split(","))
-    unknown = [part for part in settings.parts if part not in PARTS]
-    if unknown:
-        parser.error(f"unknown parts {', '.join(unknown)}; there are {', '.join(PARTS)}.")
-    if settings.seeds < 2:
-        parser.error(f"intervals need at least 2 seeds, found {settings.seeds}.")
-    if settings.quick:
-        settings.seeds = QUICK_SEEDS
-    return settings
 
 
 if __name__ == "__main__":

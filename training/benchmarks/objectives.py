@@ -17,7 +17,6 @@ the surrogates learn from each search alone.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -36,15 +35,23 @@ from training.benchmarks.cached.costs import StepTimes, read_step_times
 from training.benchmarks.cached.environment import BUDGET, Environment
 from training.benchmarks.cached.folds import folds
 from training.benchmarks.cached.fronts import FRONT_METHODS, FrontMethod, latencies, shares
+from training.benchmarks.cached.judging import (
+    QUICK_TASKS,
+    ids,
+    key_of,
+    location,
+    parse_searches,
+    searches_parser,
+    show,
+)
 from training.benchmarks.cached.methods import run
 from training.benchmarks.cached.pool import Pool
-from training.benchmarks.cached.report import LOG, Report, TableRow, Target, append_log
+from training.benchmarks.cached.report import LOG, Report, TableRow, Target
 from training.benchmarks.cached.start import hub_pools
 from training.benchmarks.cached.statistics import clustered, clustered_row
 from training.corpus.splits import read_splits
 from training.meta_train import surrogate_of
 
-QUICK_TASKS, QUICK_SEEDS, QUICK_BUDGET = 2, 2, 30
 QUARTERS = 4
 DIGITS = 6
 STEP_TIMES = Path(__file__).parent / "cached" / "step_seconds.json"
@@ -123,15 +130,11 @@ class FrontContest:
         return found
 
     def _path(self, job: FrontJob, method: FrontMethod, seed: int) -> Path:
-        task = "".join(c if c.isalnum() or c in "-_" else "_" for c in job.task)
-        return self.out / job.pool.hub / task / f"{method.name}-{seed}.json"
+        return location(self.out, job.pool, f"{method.name}-{seed}")
 
     def _key(self, job: FrontJob, method: FrontMethod) -> str:
-        """Changes with everything that a stored result depends on, but the code."""
-        surrogate = None if job.surrogate is None else hashlib.sha256(job.surrogate.read_bytes()).hexdigest()
-        runs = [run.id for run in job.pool.runs]
-        parts = [method.note, runs, dict(job.tradeoff.costs), self.budget, surrogate]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+        parts = [method.note, ids(job.pool), dict(job.tradeoff.costs), self.budget]
+        return key_of(parts, job.surrogate)
 
 
 def _read(path: Path, key: str) -> Vector | None:
@@ -192,32 +195,13 @@ def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
         f"{'from scratch' if settings.surrogates is None else 'meta-trained without the judged group'}"
     )
     report = Report("objectives", setting, rows(contest, results), targets(contest, results))
-    if settings.split == "meta-test":
-        append_log(report, given, log)
-    print(report.json() if settings.json else report.markdown())
+    show(report, settings, given, log)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m training.benchmarks.objectives")
-    parser.add_argument("--hub", type=Path, required=True, help="folder of the shards of one hub")
-    parser.add_argument("--methods", default=",".join(FRONT_METHODS))
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--budget", type=int, default=BUDGET, help="epochs of a search")
-    parser.add_argument("--split", choices=("meta-validation", "meta-test"), default="meta-validation")
-    parser.add_argument("--surrogates", type=Path, help="folder that training.meta_train --held-out wrote")
+    parser = searches_parser("objectives", FRONT_METHODS)
     parser.add_argument("--seconds", type=Path, default=STEP_TIMES, help="table of step times")
-    parser.add_argument("--out", type=Path, default=Path("runs/objectives"))
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--quick", action="store_true", help="two tasks, two seeds, 30 epochs: to try it out")
-    settings = parser.parse_args(arguments)
-    unknown = [name for name in settings.methods.split(",") if name not in FRONT_METHODS]
-    if unknown:
-        parser.error(f"unknown methods {', '.join(unknown)}; there are {', '.join(FRONT_METHODS)}.")
-    if settings.quick and settings.split == "meta-test":
-        parser.error("--quick is for trying out, on meta-validation; meta-test is looked at in full.")
-    if settings.quick:
-        settings.seeds, settings.budget = QUICK_SEEDS, QUICK_BUDGET
-    return settings
+    return parse_searches(parser, arguments, tuple(FRONT_METHODS))
 
 
 def _contest(settings: argparse.Namespace, times: StepTimes) -> FrontContest:

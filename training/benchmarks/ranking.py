@@ -85,7 +85,7 @@ def _taus(row: Row, task: JudgedTask, epochs: int, settings: argparse.Namespace)
     key = key_of([row.note, ids(task.pool)], task.surrogate if row.taught else None)
     found = []
     for seed in range(settings.seeds):
-        path = location(settings.out, task, f"{row.name}-{epochs}-{seed}")
+        path = location(settings.out, task.pool, f"{row.name}-{epochs}-{seed}")
         found.append(stored(path, key, partial(_search, row, task, epochs, seed))["tau"])
     return found
 

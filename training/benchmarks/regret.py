@@ -30,17 +30,11 @@ from fms_hub.corpus.schema import ProbeRow
 from fms_hub.corpus.tables import read_table
 from fms_hub.errors import UsageError
 from training.benchmarks.cached.costs import read_step_times
-from training.benchmarks.cached.environment import BUDGET
-from training.benchmarks.cached.folds import folds
+from training.benchmarks.cached.judging import judged_tasks, parse_searches, searches_parser, show
 from training.benchmarks.cached.methods import METHODS
 from training.benchmarks.cached.regrets import Table, targets
-from training.benchmarks.cached.report import LOG, Report, append_log
+from training.benchmarks.cached.report import LOG, Report
 from training.benchmarks.cached.searches import Contest, Job, contest, expected_seconds
-from training.benchmarks.cached.start import hub_pools
-from training.corpus.splits import read_splits
-from training.meta_train import surrogate_of
-
-QUICK_TASKS, QUICK_SEEDS, QUICK_BUDGET = 2, 2, 30
 
 
 def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
@@ -53,51 +47,29 @@ def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
     results = prepared.run()
     table = Table(prepared, results)
     report = Report("regret", _setting(settings, prepared), table.rows(), targets(table))
-    if settings.split == "meta-test":
-        append_log(report, given, log)
-    print(report.json() if settings.json else report.markdown())
+    show(report, settings, given, log)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m training.benchmarks.regret")
-    parser.add_argument("--hub", type=Path, required=True, help="folder of the shards of one hub")
-    parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--budget", type=int, default=BUDGET, help="epochs of a search")
-    parser.add_argument("--split", choices=("meta-validation", "meta-test"), default="meta-validation")
-    parser.add_argument("--surrogates", type=Path, help="folder that training.meta_train --held-out wrote")
+    parser = searches_parser("regret", METHODS)
     parser.add_argument("--seconds", type=Path, help="table of step times")
     parser.add_argument("--logme", type=Path, help="JSON of LogME scores by task and candidate")
-    parser.add_argument("--out", type=Path, default=Path("runs/regret"))
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--quick", action="store_true", help="two tasks, two seeds, 30 epochs: to try it out")
-    settings = parser.parse_args(arguments)
-    unknown = [name for name in settings.methods.split(",") if name not in METHODS]
-    if unknown:
-        parser.error(f"unknown methods {', '.join(unknown)}; there are {', '.join(METHODS)}.")
-    if settings.quick and settings.split == "meta-test":
-        parser.error("--quick is for trying out, on meta-validation; meta-test is looked at in full.")
-    if settings.quick:
-        settings.seeds, settings.budget = QUICK_SEEDS, QUICK_BUDGET
-    return settings
+    return parse_searches(parser, arguments, tuple(METHODS))
 
 
 def _contest(settings: argparse.Namespace) -> Contest:
     times = None if settings.seconds is None else read_step_times(settings.seconds)
-    read = hub_pools(settings.hub)
     probes = _probes(settings)
     jobs = [
         Job(
-            task,
-            pool,
+            judged.task,
+            judged.pool,
             judged.training,
-            {name: t[task] for name, t in probes.items() if task in t},
-            surrogate_of(settings.surrogates, judged.groups),
+            {name: t[judged.task] for name, t in probes.items() if judged.task in t},
+            judged.surrogate,
         )
-        for judged in folds(read, read_splits(), settings.split)
-        for task, pool in judged.judged.items()
+        for judged in judged_tasks(settings)
     ]
-    jobs = jobs[:QUICK_TASKS] if settings.quick else jobs
     methods = [METHODS[name] for name in settings.methods.split(",")]
     made = contest(
         jobs, methods, range(settings.seeds), settings.budget, times, settings.out, quick=settings.quick

@@ -111,7 +111,7 @@ def _results(
     key = key_of(parts, task.surrogate if row.taught else None)
     found = []
     for seed in range(settings.seeds if row.drawn else 1):
-        path = location(settings.out, task, f"{row.name}-{seed}")
+        path = location(settings.out, task.pool, f"{row.name}-{seed}")
         found.append(stored(path, key, partial(_ask, row, task, known, seed)))
     return [made for made in found if made]
 

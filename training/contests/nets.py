@@ -87,12 +87,10 @@ class NetContest:
         self, proposal: Proposal, kept: Mapping[tuple[int, int], nn.Sequential], seed: int
     ) -> nn.Sequential:
         """The net that the proposed epoch goes on from, a copy."""
-        if proposal.epoch == 1:
+        previous = proposal.previous
+        if previous is None:
             return self._drawn(proposal, seed)
-        parent = proposal.parent
-        forked = parent is not None and parent.epoch == proposal.epoch - 1
-        run = parent.run if parent is not None and forked else proposal.run
-        net = copy.deepcopy(kept[run, proposal.epoch - 1])
+        net = copy.deepcopy(kept[previous.run, previous.epoch])
         for module in net.modules():
             if isinstance(module, nn.Dropout):
                 module.p = float(proposal.hyperparameters["dropout"])

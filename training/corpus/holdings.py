@@ -160,8 +160,7 @@ def beats_linear_probe(runs: pd.DataFrame, probes: Mapping[tuple[str, str], Prob
 
 
 def _raw(corpus: Corpus) -> Counter[str]:
-    kept = {tuple(key.split("/")[:2]) for key in corpus.tensors(RAW)}
-    return Counter(run for run, _ in kept)
+    return Counter(checkpoint.split("/")[0] for checkpoint in corpus.checkpoints(RAW))
 
 
 def _size(folder: Path) -> int:

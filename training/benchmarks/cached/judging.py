@@ -6,13 +6,14 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from fms_hub.corpus.wholefile import write_whole
+from training.benchmarks.cached.environment import BUDGET
 from training.benchmarks.cached.folds import folds
 from training.benchmarks.cached.pool import Pool
 from training.benchmarks.cached.report import Report, append_log
@@ -22,7 +23,7 @@ from training.corpus.splits import read_splits
 from training.meta_train import surrogate_of
 from training.worth.scores import Interval
 
-QUICK_TASKS, QUICK_SEEDS = 2, 2
+QUICK_TASKS, QUICK_SEEDS, QUICK_BUDGET = 2, 2, 30
 ByTask = Mapping[str, Sequence[float]]
 """By task, one a seed."""
 
@@ -82,6 +83,24 @@ def parse(
     return settings
 
 
+def searches_parser(benchmark: str, methods: Iterable[str]) -> argparse.ArgumentParser:
+    """The options of tables of whole searches, by any of the methods."""
+    parser = table_parser(benchmark)
+    parser.add_argument("--methods", default=",".join(methods))
+    parser.add_argument("--budget", type=int, default=BUDGET, help=f"epochs; {QUICK_BUDGET} with --quick")
+    return parser
+
+
+def parse_searches(
+    parser: argparse.ArgumentParser, arguments: Sequence[str], methods: Sequence[str]
+) -> argparse.Namespace:
+    """As `parse`; ``--quick`` sets the budget, too."""
+    settings = parse(parser, arguments, methods)
+    if settings.quick:
+        settings.budget = QUICK_BUDGET
+    return settings
+
+
 def judged_tasks(settings: argparse.Namespace) -> list[JudgedTask]:
     """The tasks of the split, each with what may be learned from; with ``--quick`` the first two.
 
@@ -120,10 +139,10 @@ def expect(hours: float) -> None:
     print(f"at most {hours:.2f} hours", file=sys.stderr, flush=True)
 
 
-def location(out: Path, task: JudgedTask, name: str) -> Path:
-    """Where a result of a task is stored."""
-    folder = "".join(c if c.isalnum() or c in "-_" else "_" for c in task.task)
-    return out / task.pool.hub / folder / f"{name}.json"
+def location(out: Path, pool: Pool, name: str) -> Path:
+    """Where a result on a pool is stored."""
+    folder = "".join(c if c.isalnum() or c in "-_" else "_" for c in pool.task.name)
+    return out / pool.hub / folder / f"{name}.json"
 
 
 def key_of(parts: object, surrogate: Path | None = None) -> str:
