@@ -92,6 +92,9 @@ def select(
     proposals: Annotated[
         str, typer.Option(help="Where new runs come from besides uniform draws: local or gflownet.")
     ] = "local",
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Look at every candidate's features of some images first.")
+    ] = False,
     forking: Annotated[
         bool,
         typer.Option(
@@ -138,6 +141,7 @@ def select(
         surrogate=surrogate,
         acquisition=acquisition,
         proposals=proposals,
+        probe=probe,
         forking=forking,
         device=device,
         image_size=image_size,

@@ -148,6 +148,37 @@ class Observation:
             raise ValueError(f"epoch {self.epoch} of run {self.run} cannot go on from {parent}")
 
 
+@dataclass(frozen=True)
+class Probe:
+    """One look at a candidate on a task before any training: its fidelity 0.
+
+    Attributes:
+        candidate: name of the candidate.
+        logme, h_score, knn, linear: see `fms_hub.surrogate.probes.ProbeScores`.
+        images: of the task that the candidate was shown, >= 1.
+        seconds: wall-clock time it took, >= 0.
+
+    Raises:
+        ValueError: a number is not finite or out of its range.
+    """
+
+    candidate: str
+    logme: float
+    h_score: float
+    knn: float
+    linear: float
+    images: int
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        ranges = {"logme": -math.inf, "h_score": 0.0, "knn": 0.0, "linear": 0.0, "images": 1, "seconds": 0.0}
+        for name, low in ranges.items():
+            value = getattr(self, name)
+            high = 1.0 if name in ("knn", "linear") else math.inf
+            if not (math.isfinite(value) and low <= value <= high):
+                raise ValueError(f"{name} of a probe must lie in [{low:g}, {high:g}], found {value}")
+
+
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BUDGET = re.compile(
     r"(?P<number>[0-9]*\.?[0-9]+)\s*"

@@ -3,7 +3,7 @@
 Layout of a search's folder::
 
     logbook.jsonl     line 1: the header (format version, what the search is about)
-                      each further line: one Observation, in the order in which they were told
+                      each further line: an Observation, or a Probe (its epoch is 0), in the order of telling
     about.json        see `fms_hub.hub.about`
     logbook.lock      held by the process that is searching
     sketches/         rNNNN-eNNN.safetensors, the weight graph after an epoch
@@ -16,7 +16,6 @@ at most the epoch under way.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import json
 import os
@@ -29,12 +28,11 @@ from typing import Any
 from filelock import BaseFileLock, FileLock, Timeout
 
 from fms_hub.errors import CheckpointError, OutputError, ResumeError, StorageError
-from fms_hub.records import Observation, Parent
+from fms_hub.hub.entries import Entries, Entry, from_record, to_record
+from fms_hub.records import Observation, Probe
 
 FORMAT_VERSION = 1
 FILE_NAME = "logbook.jsonl"
-_PARENT = "parent"
-_FIELDS = {field.name for field in dataclasses.fields(Observation)} - {_PARENT}
 
 
 class Logbook:
@@ -55,36 +53,39 @@ class Logbook:
         self._path = folder / FILE_NAME
         self._lock = _lock(folder)
         try:
-            self._history = self._open(dict(identity))
-            self._latest = {o.run: o for o in self._history}
+            self._entries = self._open(dict(identity))
         except BaseException:
             self._lock.release()
             raise
 
-    def _open(self, identity: dict[str, str]) -> list[Observation]:
-        header, history, self._size = _parse(self._path)
+    def _open(self, identity: dict[str, str]) -> Entries:
+        header, entries, self._size = _parse(self._path)
         if header is None:
             self._write({"format_version": FORMAT_VERSION, "identity": identity})
         else:
             _compare(self.folder, header, identity)
-        return history
+        return entries
 
     @property
     def history(self) -> tuple[Observation, ...]:
         """All observations, oldest first."""
-        return tuple(self._history)
+        return tuple(self._entries.history)
 
-    def append(self, observation: Observation) -> None:
-        """Add one observation and wait until the disk has it.
+    @property
+    def probes(self) -> tuple[Probe, ...]:
+        """All probes, oldest first."""
+        return tuple(self._entries.probes.values())
+
+    def append(self, entry: Entry) -> None:
+        """Add one observation or probe and wait until the disk has it.
 
         Raises:
-            ValueError: the observation does not follow the last one of its run.
+            ValueError: an observation does not follow its run's last one, or a candidate is probed twice.
             StorageError: the disk is full or gone; what was logged before is kept.
         """
-        _check_follows(self._latest, observation)
-        self._write(_record(observation))
-        self._history.append(observation)
-        self._latest[observation.run] = observation
+        self._entries.check(entry)
+        self._write(to_record(entry))
+        self._entries.add(entry)
 
     def _write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps(record, sort_keys=True, allow_nan=False).encode() + b"\n"
@@ -128,7 +129,7 @@ def read_history(folder: Path) -> tuple[Observation, ...]:
     path = folder / FILE_NAME
     if not path.exists():
         raise OutputError(f"{folder} holds no {FILE_NAME}; name the --out folder of a search.")
-    return tuple(_parse(path)[1])
+    return tuple(_parse(path)[1].history)
 
 
 def read_identity(folder: Path) -> dict[str, str]:
@@ -168,11 +169,10 @@ def _lock(folder: Path) -> BaseFileLock:
     return lock
 
 
-def _parse(path: Path) -> tuple[dict[str, Any] | None, list[Observation], int]:
-    """Header, observations, and the number of bytes that are whole lines."""
+def _parse(path: Path) -> tuple[dict[str, Any] | None, Entries, int]:
+    """Header, entries, and the number of bytes that are whole lines."""
     header: dict[str, Any] | None = None
-    history: list[Observation] = []
-    latest: dict[int, Observation] = {}
+    entries = Entries()
     intact = 0
     lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
@@ -183,8 +183,7 @@ def _parse(path: Path) -> tuple[dict[str, Any] | None, list[Observation], int]:
             if number == 1:
                 header = _header(path, record)
             else:
-                history.append(_observation(latest, record))
-                latest[history[-1].run] = history[-1]
+                entries.add(from_record(record))
         except ValueError as error:
             if isinstance(error, CheckpointError) or number < len(lines):
                 raise CheckpointError(
@@ -196,7 +195,7 @@ def _parse(path: Path) -> tuple[dict[str, Any] | None, list[Observation], int]:
             )
             break
         intact += len(line)
-    return header, history, intact
+    return header, entries, intact
 
 
 def _header(path: Path, record: Any) -> dict[str, Any]:
@@ -207,54 +206,6 @@ def _header(path: Path, record: Any) -> dict[str, Any]:
             f"{path} has format version {record['format_version']}, this release reads {FORMAT_VERSION}"
         )
     return record
-
-
-def _observation(latest: Mapping[int, Observation], record: Any) -> Observation:
-    if not isinstance(record, dict) or set(record) - {_PARENT} != _FIELDS:
-        raise ValueError("expected the fields of an observation")
-    parent = record.get(_PARENT)
-    observation = Observation(**{**record, _PARENT: None if parent is None else _parent(parent)})
-    _check_follows(latest, observation)
-    return observation
-
-
-def _record(observation: Observation) -> dict[str, Any]:
-    """As a line says it: a parent is named where there is one."""
-    record = dataclasses.asdict(observation)
-    return {name: value for name, value in record.items() if name != _PARENT or value is not None}
-
-
-def _parent(record: Any) -> Parent:
-    if not isinstance(record, dict) or set(record) != {"run", "epoch"}:
-        raise ValueError("expected run and epoch of a parent")
-    return Parent(**record)
-
-
-def _check_follows(latest: Mapping[int, Observation], observation: Observation) -> None:
-    """Epochs go on from the parent's, or from 1, without gap or double, and nothing follows a failure."""
-    last, parent = latest.get(observation.run), observation.parent
-    if last is None and parent is not None:
-        _check_parent(latest.get(parent.run), observation, parent)
-    start = 0 if parent is None else parent.epoch
-    expected = start + 1 if last is None else last.epoch + 1
-    if observation.epoch != expected:
-        raise ValueError(f"run {observation.run}: expected epoch {expected}, found {observation.epoch}")
-    if last is not None and last.parent != parent:
-        raise ValueError(f"run {observation.run} began from {last.parent}, found {parent}")
-    if last is not None and last.status == "failed":
-        raise ValueError(f"run {observation.run} failed in epoch {last.epoch} and cannot go on")
-
-
-def _check_parent(found: Observation | None, observation: Observation, parent: Parent) -> None:
-    """What is forked from has been logged before, which leaves no cycles, and is of the same candidate."""
-    reached = 0 if found is None else found.epoch - (found.status == "failed")
-    if found is None or not (0 if found.parent is None else found.parent.epoch) < parent.epoch <= reached:
-        raise ValueError(f"run {observation.run} goes on from {parent}, which is not logged before it")
-    if found.candidate != observation.candidate:
-        raise ValueError(
-            f"run {observation.run} is of {observation.candidate} and goes on from run {parent.run}, "
-            f"which is of {found.candidate}: a fork keeps its architecture"
-        )
 
 
 def _compare(folder: Path, header: Mapping[str, Any], identity: Mapping[str, str]) -> None:

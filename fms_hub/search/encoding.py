@@ -148,6 +148,7 @@ def encode(problem: Problem, queries: Sequence[Query]) -> Inputs:
     epochs = np.array([q.epoch for q in queries], dtype=np.float64)
     horizons = np.array([q.horizon for q in queries], dtype=np.float64)
     images = np.log10(np.maximum(epochs * problem.images_per_epoch, 1.0))
+    candidate = np.array([index.get(q.candidate, -1) for q in queries], dtype=np.int64)
     return Inputs(
         hyperparameters=problem.space.encode([q.hyperparameters for q in queries]),
         fidelity=np.stack([epochs / horizons, images / 4.0], axis=1),
@@ -155,16 +156,16 @@ def encode(problem: Problem, queries: Sequence[Query]) -> Inputs:
         weights=np.array([_or_absent(q.weights, width) for q in queries]).reshape(n, width),
         task=np.tile(problem.task, (n, 1)),
         embedding=np.tile(_or_absent(problem.known.embedding, len(EMBEDDING)), (n, 1)),
-        metadata=_each(queries, problem.known.metadata, len(METADATA)),
-        probes=_each(queries, problem.known.probes, len(PROBES)),
-        candidate=np.array([index.get(q.candidate, -1) for q in queries], dtype=np.int64),
+        metadata=_table(problem, problem.known.metadata, len(METADATA))[candidate],
+        probes=_table(problem, problem.known.probes, len(PROBES))[candidate],
+        candidate=candidate,
     )
 
 
-def _each(queries: Sequence[Query], by_candidate: Mapping[str, Vector], width: int) -> Vector:
-    """The numbers of each query's candidate, (n, width), NaN where it has none."""
-    rows = [_or_absent(by_candidate.get(query.candidate), width) for query in queries]
-    return np.array(rows).reshape(len(queries), width)
+def _table(problem: Problem, by_candidate: Mapping[str, Vector], width: int) -> Vector:
+    """The numbers of each candidate, (candidates + 1, width), NaN where it has none and in the last row."""
+    rows = [_or_absent(by_candidate.get(name), width) for name in problem.candidates]
+    return np.array([*rows, np.full(width, np.nan)])
 
 
 def _or_absent(numbers: Vector | None, width: int) -> Vector:

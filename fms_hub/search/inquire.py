@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from fms_hub.errors import BudgetError, UsageError
 from fms_hub.finetune.embedding import task_embedding
-from fms_hub.finetune.features import sample_features
+from fms_hub.finetune.features import sample, sample_features
 from fms_hub.finetune.trainer import Trainer
 from fms_hub.models.pedigree import pedigree
-from fms_hub.records import Candidate
-from fms_hub.search.known import Known, Vector, metadata_vector, probe_vector
-from fms_hub.search.progress import counting_bar
+from fms_hub.records import Budget, Candidate, Probe
+from fms_hub.search.known import Known, Vector, metadata_vector
+from fms_hub.search.spending import PASSES, probing_epochs
 from fms_hub.surrogate.probes import probe_scores
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.tasks.embedding import EMBEDDING
@@ -24,20 +26,15 @@ def inquire(
     candidates: Sequence[Candidate],
     graphs: Mapping[str, WeightGraph],
     trainer: Trainer,
-    *,
-    probe: bool,
-    progress: bool,
 ) -> Known:
-    """What a meta-trained surrogate can use; nothing for one that is not.
+    """What a meta-trained surrogate can use without probing; nothing for one that is not.
 
     Args:
         surrogate: that will be asked.
         candidates, graphs, trainer: of the search.
-        probe: whether candidates are probed on a sample of the training images.
-        progress: draw a bar on standard error.
 
     Raises:
-        CandidateError, HubError: a candidate's config or weights cannot be had.
+        CandidateError: a candidate's config cannot be read.
     """
     if surrogate.learned is None:
         return Known()
@@ -45,43 +42,70 @@ def inquire(
     return Known(
         np.array([embedding[name] for name in EMBEDDING]),
         {candidate.name: _metadata(candidate, graphs) for candidate in candidates},
-        probe_candidates(candidates, trainer, progress=progress) if probe else {},
     )
 
 
-def probe_candidates(
-    candidates: Sequence[Candidate], trainer: Trainer, *, progress: bool
-) -> dict[str, Vector]:
-    """Probe every candidate as it is before fine-tuning, on the same sample of training images.
-
-    Returns:
-        `fms_hub.search.known.probe_vector` by candidate.
+def probe_candidate(candidate: Candidate, trainer: Trainer) -> Probe:
+    """Probe a candidate as it is before fine-tuning, on the sample of training images that all are shown.
 
     Raises:
-        CandidateError: a candidate's features cannot be read.
+        CandidateError: its features cannot be read.
         HubError: its weights could not be fetched.
     """
-    bar = counting_bar("probing candidates", shown=progress)
-    classes = len(trainer.task.info.classes)
-    vectors = {}
-    for number, candidate in enumerate(candidates, start=1):
-        found = sample_features(
-            candidate,
-            trainer.task,
-            image_size=trainer.image_size,
-            seed=trainer.seed,
-            device=trainer.device,
+    start = time.perf_counter()
+    found = sample_features(
+        candidate,
+        trainer.task,
+        image_size=trainer.image_size,
+        seed=trainer.seed,
+        device=trainer.device,
+    )
+    scores = probe_scores(found.values, found.labels, found.source_probabilities, seed=trainer.seed)
+    return Probe(
+        candidate.name,
+        logme=scores.logme,
+        h_score=scores.h_score,
+        knn=scores.knn,
+        linear=scores.linear,
+        images=len(found.labels),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def require_probing(
+    surrogate: Surrogate, candidates: int, trainer: Trainer, budget: Budget, seconds: Mapping[str, float]
+) -> None:
+    """Whether probing every candidate is of use, and leaves something of the budget.
+
+    Args:
+        surrogate: of the search.
+        candidates: how many.
+        trainer: of the search.
+        budget: of the search.
+        seconds: of one epoch of each candidate, as far as measured.
+
+    Raises:
+        UsageError: the surrogate does not know what probes mean.
+        BudgetError: nothing would be left.
+    """
+    if surrogate.learned is None:
+        raise UsageError(
+            f"the surrogate {surrogate.name!r} learns from this search alone and cannot use probes; name a "
+            "meta-trained one, or leave probe out."
         )
-        scores = probe_scores(found.values, found.labels, found.source_probabilities, seed=trainer.seed)
-        vectors[candidate.name] = probe_vector(
-            logme=scores.logme,
-            h_score=scores.h_score,
-            knn=scores.knn,
-            linear=scores.linear,
-            classes=classes,
+    images, per_epoch = len(sample(trainer.task, seed=trainer.seed)), trainer.task.info.sizes["train"]
+    epochs = probing_epochs(candidates * images, per_epoch)
+    time_needed = sum(seconds.values()) * images / (PASSES * per_epoch)
+    if budget.epochs is not None and epochs >= budget.epochs:
+        raise BudgetError(
+            f"probing {candidates} candidates on {images} images costs {epochs} of {budget.epochs} epochs, "
+            "which leaves nothing to train; give more, name fewer candidates, or leave probe out."
         )
-        bar(number, len(candidates))
-    return vectors
+    if budget.seconds is not None and time_needed >= budget.seconds:
+        raise BudgetError(
+            f"probing {candidates} candidates takes about {time_needed:.0f} s here, which leaves nothing of "
+            f"a budget of {budget.seconds:g} s; give more, name fewer candidates, or leave probe out."
+        )
 
 
 def _metadata(candidate: Candidate, graphs: Mapping[str, WeightGraph]) -> Vector:

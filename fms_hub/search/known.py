@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fms_hub.records import Probe
 from fms_hub.surrogate.inputs import METADATA
 
 __all__ = ["METADATA", "PROBES", "Known", "metadata_vector", "probe_vector"]
@@ -32,6 +33,10 @@ class Known:
     embedding: Vector | None = None
     metadata: Mapping[str, Vector] = field(default_factory=dict)
     probes: Mapping[str, Vector] = field(default_factory=dict)
+
+    def after(self, probe: Probe, classes: int) -> Known:
+        """And what a probe says, on a task of so many classes."""
+        return replace(self, probes={**self.probes, probe.candidate: probe_vector(probe, classes)})
 
 
 def metadata_vector(
@@ -59,16 +64,16 @@ def metadata_vector(
     )
 
 
-def probe_vector(*, logme: float, h_score: float, knn: float, linear: float, classes: int) -> Vector:
-    """Probes in units that tasks of few and of many classes share.
+def probe_vector(probe: Probe, classes: int) -> Vector:
+    """A probe in units that tasks of few and of many classes share.
 
     Args:
-        logme, h_score, knn, linear: see `fms_hub.surrogate.probes.ProbeScores`.
+        probe: of a candidate.
         classes: of the task, >= 2.
 
     Returns:
         (4,), see `PROBES`: LogME as it is, the H-score's share of its largest value, accuracies above chance.
     """
     chance = 1.0 / classes
-    above = [(accuracy - chance) / (1.0 - chance) for accuracy in (knn, linear)]
-    return np.array([logme, h_score / (classes - 1), *above])
+    above = [(accuracy - chance) / (1.0 - chance) for accuracy in (probe.knn, probe.linear)]
+    return np.array([probe.logme, probe.h_score / (classes - 1), *above])

@@ -10,6 +10,7 @@ from pathlib import Path
 from fms_hub.errors import TrainingFailure
 from fms_hub.finetune.trainer import Trainer
 from fms_hub.records import Budget, Candidate, Observation, Proposal
+from fms_hub.search.inquire import probe_candidate
 from fms_hub.search.progress import SearchBar
 from fms_hub.search.selector import Selector
 from fms_hub.search.shelf import before, best_of, check_space, checkpoint_name, clear, kept
@@ -28,6 +29,7 @@ class Loop:
         graphs: of their weights before training, by name.
         folder: of the search.
         keep: most checkpoints besides the best, None keeps the last of each run.
+        probing: whether every candidate is probed first.
     """
 
     selector: Selector
@@ -36,6 +38,7 @@ class Loop:
     graphs: Mapping[str, WeightGraph]
     folder: Path
     keep: int | None
+    probing: bool = False
 
     def run(self, budget: Budget, *, progress: bool) -> None:
         """Train until the budget is spent.
@@ -45,6 +48,7 @@ class Loop:
         """
         self._tidy()
         with SearchBar(budget, shown=progress) as bar:
+            self._probe(bar)
             bar.update(self.selector.spent, best_of(self.selector.history))
             while (proposal := self.selector.ask()) is not None:
                 self._train(proposal)
@@ -62,6 +66,12 @@ class Loop:
         # Besides those kept, the best ones and the one being written.
         best = 1 if self.selector.tradeoff is None else min(len(self.candidates), runs)
         check_space(self.folder, size, (runs if self.keep is None else min(self.keep, runs)) + best + 1)
+
+    def _probe(self, bar: SearchBar) -> None:
+        """Probe the candidates that were not; what was probed before a kill is in the log."""
+        for name in [name for name in self.candidates if self.probing and name not in self.selector.probes]:
+            self.selector.tell_probe(probe_candidate(self.candidates[name], self.trainer))
+            bar.update(self.selector.spent, None)
 
     def _train(self, proposal: Proposal) -> Observation:
         """Train the proposed epoch from the run's last checkpoint and tell what came out."""

@@ -8,7 +8,7 @@ from types import TracebackType
 from tqdm import tqdm
 
 from fms_hub.records import Budget, Observation
-from fms_hub.search.selector import Spent
+from fms_hub.search.spending import Spent
 
 
 class SearchBar:

@@ -70,7 +70,8 @@ def new_configurations(
     earlier logs, as far as the space allows them, with their neighbours; and those that were generated.
     """
     rng = np.random.default_rng(seed)
-    pool = [Configuration(name, problem.space.default()) for name in problem.candidates]
+    default = problem.space.default()
+    pool = [Configuration(name, default) for name in problem.candidates]
     draws = problem.space.sample(UNIFORM, int(rng.integers(2**31)))
     names = rng.permutation(np.resize(np.array(problem.candidates, dtype=object), len(draws)))
     pool += [Configuration(name, values) for name, values in zip(names, draws, strict=True)]

@@ -19,7 +19,7 @@ from fms_hub.search.belief import Belief, Forecast
 from fms_hub.search.candidates import Candidates, describe_candidates, measure_seconds
 from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, problem_of
-from fms_hub.search.inquire import inquire
+from fms_hub.search.inquire import inquire, probe_candidate
 from fms_hub.search.progress import counting_bar
 from fms_hub.search.proposals import Configuration
 from fms_hub.search.space import Space
@@ -145,7 +145,12 @@ def recommend(
     trainer = Trainer(task, metric=metric, image_size=image_size, device=device, seed=seed)
     graphs = describe_candidates(chosen, trainer, progress=progress)
     names = [candidate.name for candidate in chosen]
-    known = inquire(model, chosen, graphs, trainer, probe=probe, progress=progress)
+    known = inquire(model, chosen, graphs, trainer)
+    if probe:
+        bar = counting_bar("probing candidates", shown=progress)
+        for number, candidate in enumerate(chosen, start=1):
+            known = known.after(probe_candidate(candidate, trainer), len(task.info.classes))
+            bar(number, len(chosen))
     problem = problem_of(names, Space(space), max_epochs, task.info, graphs, known)
     cost = CostModel.prior(names, measure_seconds(chosen, trainer, progress=progress))
     advice = sorted(

@@ -24,7 +24,7 @@ from fms_hub.records import Budget, Candidate
 from fms_hub.search.acquisition import Rule
 from fms_hub.search.candidates import Candidates, describe_candidates, measure_seconds
 from fms_hub.search.generator import Proposals, check_proposals
-from fms_hub.search.inquire import inquire
+from fms_hub.search.inquire import inquire, require_probing
 from fms_hub.search.loop import Loop
 from fms_hub.search.measuring import KeptCosts, costs_of, write_costs
 from fms_hub.search.objectives import Goals
@@ -54,6 +54,7 @@ def select(
     surrogate: Named = None,
     acquisition: Rule = DEFAULT_ACQUISITION,
     proposals: Proposals = "local",
+    probe: bool = False,
     forking: bool = False,
     warm_start: str | Path | Sequence[str | Path] = (),
     out: str | Path | None = None,
@@ -93,6 +94,9 @@ def select(
             comes with this release, else ``"scratch"``.
         acquisition: how far ahead the search looks, see `fms_hub.search.acquisition.Rule`.
         proposals: where new runs come from, see `fms_hub.search.generator.Proposals`.
+        probe: look at every candidate's features of some training images first, see
+            `fms_hub.records.Probe`; it is charged to the budget (`fms_hub.search.spending.probing_epochs`)
+            and needs a meta-trained surrogate.
         forking: whether a run may start from the best checkpoints so far with other hyperparameters, see
             `fms_hub.search.forks`.
         warm_start: folders of earlier logs over the same data, of searches or imported (see
@@ -145,7 +149,11 @@ def select(
     goals.require_device(trainer.device)
     if any(recipe.self_tuning for recipe in recipes):
         trainer.require_tuning_images()
-    identity = {**_identity(task, chosen, metric, trainer.image_size), **goals.identity(trainer.device)}
+    identity = {
+        **_identity(task, chosen, metric, trainer.image_size),
+        **goals.identity(trainer.device),
+        **({"probe": "yes"} if probe else {}),
+    }
     earlier = read_earlier(warm_start, [c.name for c in chosen], Space(space), identity=identity, out=out)
     folder = _folder(out, task, {**identity, **earlier.identity}, max_epochs, seed, Space(space))
     costs = costs_of(chosen, trainer, goals.costs, folder, progress=progress)
@@ -156,6 +164,8 @@ def select(
     timed = limit.seconds is not None or acquisition == "ei-per-second"
     seconds = measure_seconds(chosen, trainer, progress=progress) if timed else {}
     _check_budget(limit, seconds)
+    if probe:
+        require_probing(model, len(chosen), trainer, limit, seconds)
     selector = Selector(
         names,
         budget=limit,
@@ -163,7 +173,7 @@ def select(
         space=space,
         task=task.info,
         graphs=graphs,
-        known=inquire(model, chosen, graphs, trainer, probe=False, progress=progress),
+        known=inquire(model, chosen, graphs, trainer),
         surrogate=model,
         acquisition=acquisition,
         proposals=proposals,
@@ -175,7 +185,15 @@ def select(
         identity=identity,
         seed=seed,
     )
-    loop = Loop(selector, trainer, {c.name: c for c in chosen}, graphs, folder, keep_checkpoints)
+    loop = Loop(
+        selector,
+        trainer,
+        {c.name: c for c in chosen},
+        graphs,
+        folder,
+        keep_checkpoints,
+        probing=probe,
+    )
     try:
         about = _about(task, chosen, trainer, graphs, terms, model.label)
         write_about(folder, about)

@@ -87,6 +87,7 @@ class Selection:
         front: the Pareto front of the search's objectives, best score first; the winner alone where the score
             is the only one.
         history: all observations, oldest first.
+        probes: of the candidates before training, by name, where the search looked at them.
         spent: epochs and seconds that the search cost.
         out: folder with the log, the sketches and the kept checkpoints.
         metric: name of the score.
@@ -108,6 +109,7 @@ class Selection:
         self.best = best
         self.front = tuple(_front_point(o, costs) for o in selector.front)
         self.history = selector.history
+        self.probes = selector.probes
         self.spent = selector.spent
         self.out = out
         self.metric = trainer.metric
@@ -205,6 +207,11 @@ class Selection:
             "best": {name: getattr(self.best, name) for name in shown},
             "leaderboard": rows.astype(object).where(rows.notna(), None).to_dict(orient="records"),
             **({"front": [_shown(point) for point in self.front]} if several else {}),
+            **(
+                {"probes": [dataclasses.asdict(probe) for probe in self.probes.values()]}
+                if self.probes
+                else {}
+            ),
             "budget": {"epochs": self.spent.epochs, "seconds": round(self.spent.seconds, 3)},
             "surrogate": self.surrogate,
             "out": str(self.out),

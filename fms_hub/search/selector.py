@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -13,17 +13,18 @@ from ConfigSpace import ConfigurationSpace
 from torch import Tensor, nn
 
 from fms_hub.errors import BudgetError, CandidateError, UsageError
-from fms_hub.hub.logbook import Logbook
-from fms_hub.records import Budget, Observation, Proposal, TaskInfo
+from fms_hub.records import Budget, Observation, Probe, Proposal, TaskInfo
 from fms_hub.search.acquisition import Rule
 from fms_hub.search.belief import Belief
 from fms_hub.search.cost import CostModel
-from fms_hub.search.encoding import Vector, problem_of
+from fms_hub.search.encoding import Problem, problem_of
 from fms_hub.search.generator import Generator, Proposals, check_proposals
 from fms_hub.search.known import Known
+from fms_hub.search.memory import Memory
 from fms_hub.search.proposals import Configuration
 from fms_hub.search.scheduler import Situation, conditioned, designing, fit_size, fit_to, propose
 from fms_hub.search.space import Space
+from fms_hub.search.spending import Spent, spent
 from fms_hub.search.tradeoff import Tradeoff, check_tradeoff, front_of
 from fms_hub.search.warm_start import read_earlier
 from fms_hub.surrogate.surrogate import Surrogate
@@ -34,14 +35,6 @@ DEFAULT_ACQUISITION: Rule = "ei"
 """Rules that look one epoch ahead start ever new runs where scores are noisy: see training/LOG.md."""
 INITIAL_RUNS = 8
 """Most runs of the diverse start; a small budget starts fewer."""
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a search has cost so far, failed epochs included."""
-
-    epochs: int
-    seconds: float
 
 
 class Selector:
@@ -105,6 +98,7 @@ class Selector:
         self._graphs = dict(graphs or {})
         self._base = surrogate if surrogate is not None else Surrogate()
         self._problem = problem_of(candidates, searched, max_epochs, task, self._graphs, known)
+        self._classes = None if task is None else len(task.classes)
         self._seed, self._acquisition, self._proposals = seed, acquisition, proposals
         self.tradeoff, self._forking = tradeoff, forking
         self._generator = Generator(self._problem, seed) if proposals == "gflownet" else None
@@ -112,18 +106,17 @@ class Selector:
         self._earlier = read_earlier(
             warm_start, candidates, self._problem.space, identity=identity or {}, out=out
         )
-        self._sketches: dict[tuple[int, int], Vector] = self._earlier.sketches()
         self._pending: dict[int, Proposal] = {}
         self._asking: dict[int, float] = {}
         self._stopped: set[int] = set()
         self._fitted: tuple[int, Surrogate] = (-1, self._base)
-        self._folder = None if out is None else Path(out)
-        self._history: list[Observation] = []
-        self._log: Logbook | None = None
-        if self._folder is not None:
-            self._log = Logbook(self._folder, {**self.identity, **(identity or {})})
-            self._history = list(self._log.history)
-            self._sketches.update(_read_sketches(self._folder, self._history))
+        self._memory = Memory(
+            None if out is None else Path(out),
+            {**self.identity, **(identity or {})},
+            self._earlier.sketches(),
+        )
+        for probe in self._memory.probes.values():
+            self._problem = self._knowing(probe)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -144,17 +137,22 @@ class Selector:
     @property
     def history(self) -> tuple[Observation, ...]:
         """All observations, oldest first."""
-        return tuple(self._history)
+        return tuple(self._memory.history)
+
+    @property
+    def probes(self) -> Mapping[str, Probe]:
+        """All probes by candidate, in the order of telling."""
+        return dict(self._memory.probes)
 
     @property
     def front(self) -> tuple[Observation, ...]:
         """The best observations so far, see `fms_hub.search.tradeoff.front_of`."""
-        return front_of(self._history, self.tradeoff)
+        return front_of(self._memory.history, self.tradeoff)
 
     @property
     def spent(self) -> Spent:
         """Epochs and seconds charged to the budget so far."""
-        return Spent(len(self._history), sum(o.seconds + o.overhead for o in self._history))
+        return spent(self._memory.history, self._memory.probes.values(), self._problem.images_per_epoch)
 
     def ask(self) -> Proposal | None:
         """The epoch to train next, or None when the budget is spent or nothing is left to train."""
@@ -222,16 +220,26 @@ class Selector:
             status="ok" if failure is None else "failed",
             reason=failure,
             checkpoint=saved_as,
-            sketch=None if graph is None else self._save_sketch(proposal, graph),
+            sketch=None if graph is None else self._memory.save_sketch(proposal, graph),
             parent=proposal.parent,
         )
-        if self._log is not None:
-            self._log.append(observation)
-        self._history.append(observation)
-        if graph is not None:
-            self._sketches[observation.run, observation.epoch] = self._pooled(observation, graph)
+        self._memory.add(observation, graph)
         del self._pending[proposal.run]
         return observation
+
+    def tell_probe(self, probe: Probe) -> None:
+        """Record a look at a candidate before training; it is charged to the budget, see `Spent`.
+
+        Raises:
+            ValueError: the candidate is none of the search, was probed before, or the search was given no
+                task.
+            StorageError: the log cannot be written.
+        """
+        if probe.candidate not in self._problem.candidates or probe.candidate in self._memory.probes:
+            raise ValueError(f"{probe.candidate} is no candidate of this search, or was probed before.")
+        problem = self._knowing(probe)
+        self._memory.add_probe(probe)
+        self._problem = problem
 
     def stop(self, run: int) -> None:
         """Never propose this run again, because its checkpoint is gone."""
@@ -244,23 +252,25 @@ class Selector:
 
     def close(self) -> None:
         """Release the logbook; what was told is kept."""
-        if self._log is not None:
-            self._log.close()
+        self._memory.close()
+
+    def _knowing(self, probe: Probe) -> Problem:
+        if self._classes is None:
+            raise ValueError("what a probe means depends on the number of classes; give the Selector a task.")
+        return replace(self._problem, known=self._problem.known.after(probe, self._classes))
 
     def _left(self) -> tuple[float, float]:
-        spent = self.spent
-        epochs = (
-            math.inf if self.budget.epochs is None else self.budget.epochs - spent.epochs - len(self._pending)
-        )
-        seconds = math.inf if self.budget.seconds is None else self.budget.seconds - spent.seconds
+        cost, limit = self.spent, self.budget
+        epochs = math.inf if limit.epochs is None else limit.epochs - cost.epochs - len(self._pending)
+        seconds = math.inf if limit.seconds is None else limit.seconds - cost.seconds
         return epochs, seconds
 
     def _situation(self, seconds_left: float) -> Situation:
         return Situation(
             problem=self._problem,
-            history=tuple(self._history),
+            history=tuple(self._memory.history),
             pending=tuple(self._pending.values()),
-            sketches=self._sketches,
+            sketches=self._memory.sketches,
             stopped=frozenset(self._stopped),
             initial=_initial_runs(self.budget, len(self._problem.candidates)),
             seconds_left=seconds_left,
@@ -293,20 +303,6 @@ class Selector:
             return None
         return refresh(graph, checkpoint.state_dict() if isinstance(checkpoint, nn.Module) else checkpoint)
 
-    def _save_sketch(self, proposal: Proposal, graph: WeightGraph) -> str | None:
-        if self._folder is None:
-            return None
-        (self._folder / "sketches").mkdir(exist_ok=True)
-        name = f"sketches/r{proposal.run:04d}-e{proposal.epoch:03d}.safetensors"
-        graph.save(self._folder / name)
-        return name
-
-    def _pooled(self, observation: Observation, graph: WeightGraph) -> Vector:
-        """As read back where it is kept, so that a resumed search sees the very same numbers."""
-        if self._folder is None or observation.sketch is None:
-            return graph.pooled()
-        return WeightGraph.load(self._folder / observation.sketch).pooled()
-
 
 def _check(candidates: Sequence[str], max_epochs: int, acquisition: str) -> None:
     if acquisition not in get_args(Rule):
@@ -323,11 +319,3 @@ def _initial_runs(budget: Budget, candidates: int) -> int:
     """A diverse start of one epoch each, on at most a quarter of the epochs."""
     quarter = INITIAL_RUNS if budget.epochs is None else max(1, budget.epochs // 4)
     return min(candidates, INITIAL_RUNS, quarter)
-
-
-def _read_sketches(folder: Path, history: Sequence[Observation]) -> dict[tuple[int, int], Vector]:
-    return {
-        (o.run, o.epoch): WeightGraph.load(folder / o.sketch).pooled()
-        for o in history
-        if o.sketch is not None
-    }

@@ -46,12 +46,12 @@ class Column:
     absent: float
     log: bool = False
 
-    def encode(self, value: float) -> float:
-        """Scale a physical value; outside the range it goes on linearly."""
+    def encode(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scale physical values (n,); outside the range it goes on linearly."""
         if self.log:
             floor = self.low * 1e-3
-            return math.log(max(value, floor) / self.low) / math.log(self.high / self.low)
-        return (value - self.low) / (self.high - self.low)
+            return np.log(np.maximum(values, floor) / self.low) / math.log(self.high / self.low)
+        return (values - self.low) / (self.high - self.low)
 
 
 VOCABULARY: Mapping[str, Column] = {
@@ -171,10 +171,16 @@ class Space:
 
     def encode(self, configurations: Sequence[Mapping[str, Value]]) -> NDArray[np.float64]:
         """Encode configurations, shape (n, H); inactive and absent hyperparameters are neutral."""
-        rows = np.empty((len(configurations), len(self.columns)))
-        for row, values in zip(rows, configurations, strict=True):
-            row[:] = self._encode_one(values)
-        return rows
+        blocks = [
+            column.encode(np.array([float(values.get(name, column.absent)) for values in configurations]))
+            for name, column in VOCABULARY.items()
+        ]
+        blocks.append(np.array([float(values.get("optimizer") == "sgd") for values in configurations]))
+        for name in self._unknown:
+            width = len(_column_names(self._space[name]))
+            rows = [_encode_unknown(self._space[name], values.get(name)) for values in configurations]
+            blocks.append(np.array(rows).reshape(len(rows), width))
+        return np.column_stack(blocks)
 
     def _plain(self, configurations: Sequence[Configuration]) -> list[dict[str, Value]]:
         return self.plain(np.array([configuration.get_array() for configuration in configurations]))
@@ -193,13 +199,6 @@ class Space:
             for row, value in zip(active, values, strict=True):
                 plain[row][name] = value
         return plain
-
-    def _encode_one(self, values: Mapping[str, Value]) -> list[float]:
-        numbers = [c.encode(float(values.get(name, c.absent))) for name, c in VOCABULARY.items()]
-        numbers.append(float(values.get("optimizer", "adamw") == "sgd"))
-        for name in self._unknown:
-            numbers += _encode_unknown(self._space[name], values.get(name))
-        return numbers
 
 
 def _column_names(hyperparameter: Hyperparameter) -> list[str]:

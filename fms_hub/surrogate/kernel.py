@@ -58,16 +58,22 @@ class GroupedKernel(Kernel):  # type: ignore[misc]
     def __init__(self, groups: tuple[Group, ...], centres: Mapping[str, Tensor] | None = None) -> None:
         super().__init__()
         self.groups = groups
-        self._centres = centres or {}
+        self._centres = dict(centres or {})
+        self._typical: dict[str, Tensor] = {}
 
     def positive(self, name: str, typical: Tensor) -> None:
-        """Add a positive parameter, kept as its logarithm, with a log-normal prior around its centre."""
+        """Add a positive parameter, kept as its logarithm, that starts at its prior's centre."""
         log = f"log_{name}"
-        start = self._centres.get(log, typical.double().log())
-        self.register_parameter(log, torch.nn.Parameter(start.clone()))
-        spread = LEARNED if log in self._centres else TYPICAL
-        prior = LogNormalPrior(start.clone(), torch.full_like(start, spread))
-        self.register_prior(f"{name}_prior", prior, lambda module, log=log: getattr(module, log).exp())
+        self._typical[log] = typical.double().log()
+        self.register_parameter(log, torch.nn.Parameter(self._centres.get(log, self._typical[log]).clone()))
+
+    def add_priors(self) -> None:
+        """Give every parameter its log-normal prior: a fit needs them, and they take a while to make."""
+        for log, typical in self._typical.items():
+            centre = self._centres.get(log, typical)
+            spread = LEARNED if log in self._centres else TYPICAL
+            prior = LogNormalPrior(centre.clone(), torch.full_like(centre, spread))
+            self.register_prior(f"{log}_prior", prior, lambda module, log=log: getattr(module, log).exp())
 
     def value(self, name: str) -> Tensor:
         """Of a positive parameter."""

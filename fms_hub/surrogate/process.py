@@ -75,12 +75,9 @@ class Process(gpytorch.models.ExactGP):  # type: ignore[misc]
         if _RAW_NOISE in learned:
             with torch.no_grad():
                 likelihood.noise_covar.raw_noise.copy_(learned[_RAW_NOISE])
-        centre = float(likelihood.noise.detach().log()) if learned else _NOISE_CENTRE
-        spread = LEARNED if learned else TYPICAL
-        likelihood.noise_covar.register_prior(
-            "noise_prior", LogNormalPrior(centre, spread), lambda module: module.noise
-        )
         super().__init__(x, y, likelihood)
+        self._noise = float(likelihood.noise.detach().log()) if learned else _NOISE_CENTRE
+        self._spread = LEARNED if learned else TYPICAL
         self.mean_module = gpytorch.means.ConstantMean()
         self.covar_module = (ResidualKernel if form.residual else GroupKernel)(form.groups, kernel)
         self.double()
@@ -92,6 +89,12 @@ class Process(gpytorch.models.ExactGP):  # type: ignore[misc]
             for name, value in self.named_parameters():
                 if name in parameters:
                     value.copy_(parameters[name])
+
+    def add_priors(self) -> None:
+        """Give every parameter its prior, for a fit."""
+        prior = LogNormalPrior(self._noise, self._spread)
+        self.likelihood.noise_covar.register_prior("noise_prior", prior, lambda module: module.noise)
+        self.covar_module.add_priors()
 
     def parameters_by_name(self) -> dict[str, Tensor]:
         """Copies of all parameters."""
@@ -162,6 +165,7 @@ def _lower(kernel: GroupedKernel, x: Tensor) -> Tensor:
 def maximise_posterior(process: Process, steps: int) -> None:
     """Fit the parameters to the observed rows by L-BFGS on likelihood and priors, in place."""
     process.train()
+    process.add_priors()
     objective = gpytorch.mlls.ExactMarginalLogLikelihood(process.likelihood, process)
     optimizer = torch.optim.LBFGS(
         process.parameters(), max_iter=steps, max_eval=2 * steps, line_search_fn="strong_wolfe"

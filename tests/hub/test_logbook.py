@@ -12,7 +12,7 @@ import pytest
 
 from fms_hub.errors import CheckpointError, OutputError, ResumeError, StorageError
 from fms_hub.hub.logbook import FILE_NAME, Logbook, read_history
-from fms_hub.records import Observation
+from fms_hub.records import Observation, Probe
 
 IDENTITY = {"dataset": "d1", "space": "s1"}
 
@@ -167,3 +167,40 @@ def test_a_full_disk_loses_nothing_that_was_logged(tmp_path: Path) -> None:
         assert log.history == written
         log.append(observation(epoch=4))
     assert len(read_history(tmp_path)) == 4
+
+
+def test_probes_are_lines_of_epoch_0_and_come_back(tmp_path: Path) -> None:
+    probes = tuple(
+        Probe(name, -0.5, 3.0, 0.25, 0.5, images=512, seconds=1.5) for name in ("timm/x", "timm/y")
+    )
+    with Logbook(tmp_path, IDENTITY) as log:
+        for probe in probes:
+            log.append(probe)
+        with pytest.raises(ValueError, match="timm/y was probed before"):
+            log.append(probes[1])
+        log.append(observation())
+    with Logbook(tmp_path, IDENTITY) as log:
+        assert (log.probes, log.history) == (probes, (observation(),))
+    lines = [json.loads(line) for line in (tmp_path / FILE_NAME).read_text().splitlines()]
+    assert [line["epoch"] for line in lines[1:]] == [0, 0, 1]
+    assert read_history(tmp_path) == (observation(),)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("linear", 1.5, "linear of a probe must lie in"),
+        ("logme", "high", "another type"),
+        ("epoch", 2, "fields of an observation or of a probe"),
+    ],
+)
+def test_a_damaged_probe_is_refused_by_line(tmp_path: Path, name: str, value: object, said: str) -> None:
+    with Logbook(tmp_path, IDENTITY) as log:
+        log.append(Probe("timm/x", -0.5, 3.0, 0.25, 0.5, images=512))
+        log.append(observation())
+    path = tmp_path / FILE_NAME
+    lines = path.read_text().splitlines()
+    lines[1] = json.dumps(json.loads(lines[1]) | {name: value})
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(CheckpointError, match=f"line 2: .*{said}"):
+        read_history(tmp_path)

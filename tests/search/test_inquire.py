@@ -12,9 +12,9 @@ import fms_hub
 from fms_hub.finetune.trainer import Trainer
 from fms_hub.models.catalog import resolve
 from fms_hub.models.pedigree import Pedigree, pedigree
-from fms_hub.records import Candidate
+from fms_hub.records import Candidate, Probe
 from fms_hub.search.candidates import describe_candidates
-from fms_hub.search.inquire import inquire
+from fms_hub.search.inquire import inquire, probe_candidate
 from fms_hub.search.known import METADATA, PROBES, Known, metadata_vector, probe_vector
 from fms_hub.surrogate.forest import Forest
 from fms_hub.surrogate.surrogate import Surrogate
@@ -34,11 +34,14 @@ def trainer() -> Trainer:
 def known(trainer: Trainer) -> Known:
     chosen = resolve(NAMES)
     graphs = describe_candidates(chosen, trainer, progress=False)
-    return inquire(taught.surrogate(), chosen, graphs, trainer, probe=True, progress=False)
+    found = inquire(taught.surrogate(), chosen, graphs, trainer)
+    for candidate in chosen:
+        found = found.after(probe_candidate(candidate, trainer), classes=10)
+    return found
 
 
 def test_a_surrogate_of_one_search_needs_none_of_it(trainer: Trainer) -> None:
-    assert inquire(Surrogate(), resolve(NAMES), {}, trainer, probe=True, progress=False) == Known()
+    assert inquire(Surrogate(), resolve(NAMES), {}, trainer) == Known()
 
 
 def test_the_task_is_embedded(known: Known) -> None:
@@ -64,7 +67,7 @@ def test_probes_find_that_handwritten_digits_know_digits(known: Known) -> None:
 def test_numbers_are_in_units_that_tasks_share() -> None:
     assert metadata_vector(1000, pretrained=True, classes=100, accuracy=None).tolist() == [3, 1, 2, 0, 0]
     assert metadata_vector(None, pretrained=False, classes=None, accuracy=0.5).tolist() == [0, 0, 0, 0.5, 1]
-    found = probe_vector(logme=-0.5, h_score=1.0, knn=0.25, linear=1.0, classes=4)
+    found = probe_vector(Probe("a", logme=-0.5, h_score=1.0, knn=0.25, linear=1.0, images=9), classes=4)
     assert found.tolist() == [-0.5, pytest.approx(1 / 3), 0.0, 1.0]
 
 

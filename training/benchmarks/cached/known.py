@@ -11,6 +11,7 @@ import numpy as np
 from fms_hub.corpus.schema import CandidateRow, EmbeddingRow, ProbeRow, TaskRow
 from fms_hub.corpus.tables import read_table
 from fms_hub.models import bundle
+from fms_hub.records import Probe
 from fms_hub.search.known import Known, metadata_vector, probe_vector
 from fms_hub.tasks.embedding import EMBEDDING
 from training.corpus.candidates import SOURCES_ROOT
@@ -63,4 +64,5 @@ class Written:
 def _probes(row: ProbeRow, classes: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     assert row.logme is not None and row.h_score is not None and row.knn is not None
     assert row.linear is not None
-    return probe_vector(logme=row.logme, h_score=row.h_score, knn=row.knn, linear=row.linear, classes=classes)
+    seen = Probe(row.candidate, row.logme, row.h_score, row.knn, row.linear, images=1)
+    return probe_vector(seen, classes)
