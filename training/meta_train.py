@@ -21,12 +21,14 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from fms_hub.corpus import manifest
 from fms_hub.errors import FMSHubError, UsageError
 from fms_hub.records import Budget
 from training.benchmarks.cached.folds import belonging
 from training.benchmarks.cached.pool import Pool
 from training.benchmarks.cached.start import hub_pools
 from training.corpus.splits import Splits, read_splits
+from training.corpus.tasks import dataset
 from training.meta.fitting import Fitted, fit
 from training.meta.train import Settings
 
@@ -99,6 +101,7 @@ def _run(arguments: argparse.Namespace) -> None:
     deadline = time.monotonic() + (Budget.parse(arguments.time_limit).seconds or 0.0)
     settings = Settings(steps=arguments.steps, seed=arguments.seed)
     found = together(arguments.hub)
+    corpus = {folder.name: manifest.digest(manifest.read(folder)[0]) for folder in arguments.hub}
     arguments.out.mkdir(parents=True, exist_ok=True)
     for job in jobs(found, read_splits(), leave_out=arguments.held_out):
         path = arguments.out / f"{job.name}.safetensors"
@@ -110,7 +113,7 @@ def _run(arguments: argparse.Namespace) -> None:
         started = time.perf_counter()
         with tqdm(desc=job.name, unit="step") as bar:
             made = _fit(job, settings, bar)
-        _write(path, made, job, settings, time.perf_counter() - started)
+        _write(path, made, job, settings, corpus, time.perf_counter() - started)
         print(f"{path}: deviations times {made.widened:.2f}")
 
 
@@ -125,12 +128,18 @@ def _fit(job: Job, settings: Settings, bar: tqdm) -> Fitted:
     return fit(job.name, job.pools, read_splits(), settings, report)
 
 
-def _write(path: Path, made: Fitted, job: Job, settings: Settings, seconds: float) -> None:
+def _write(
+    path: Path, made: Fitted, job: Job, settings: Settings, corpus: Mapping[str, str], seconds: float
+) -> None:
+    sources = [row for pool in job.pools for row in pool.candidates.values() if row.source != "random"]
     report = {
         "name": made.surrogate.name,
         "hub": ", ".join(sorted({pool.hub for pool in job.pools})),
         "tasks": [pool.task.name for pool in job.pools],
         "runs": sum(len(pool.runs) for pool in job.pools),
+        "corpus": dict(corpus),
+        "data": {dataset(pool.task.name): pool.task.licence for pool in job.pools},
+        "pretraining": {row.source: row.licence for row in sources},
         "steps": settings.steps,
         "trees": settings.trees,
         "widened": made.widened,

@@ -1,10 +1,11 @@
 """Publish a surrogate: a folder with its card, and on request a tagged repository of the Hub.
 
-    python -m training.publish --surrogate FILE --out FOLDER [--results JSON ...] [--card MARKDOWN]
-        [--licence apache-2.0] [--repo ORGANISATION/NAME [--tag v1] [--yes]]
+    python -m training.publish --surrogate FILE --out FOLDER [--results JSON ...] [--pictures SVG ...]
+        [--card MARKDOWN] [--licence apache-2.0] [--repo ORGANISATION/NAME [--tag v1] [--yes]]
 
 FILE is what `training.meta_train` wrote; the JSON beside it is told in the card. ``--results`` are what
 benchmarks printed with ``--json``; the rows of ``fms`` go to the card's model-index, all of them to its text.
+``--pictures`` are files that they drew; one that is called like a benchmark stands with its results.
 The text comes from ``--card``, or from ``model_cards/surrogate-NAME.md`` where that is there. Nothing is sent
 without ``--yes``. Printed is one JSON object, with what `fms_hub.surrogate.pins.KNOWN` needs.
 """
@@ -42,6 +43,14 @@ The name stands for the same file from its first use on; `fms-hub surrogate pull
 """
 
 
+_TABLES: Final = {
+    "corpus": ("shards of", "sha256 over the sha256 of their files"),
+    "data": ("images of the tasks", "licence"),
+    "pretraining": ("images that candidates were pretrained on", "licence"),
+}
+"""Tables of what it was trained on, by their key in the JSON, with their heads."""
+
+
 @dataclass(frozen=True)
 class Told:
     """What a card is made of.
@@ -51,6 +60,7 @@ class Told:
         licence: as the Hub names it.
         training: what `training.meta_train` wrote beside the file; empty where there is nothing.
         results: of benchmarks.
+        pictures: files for the folder, of different names.
         text: what people wrote about it, Markdown.
     """
 
@@ -58,6 +68,7 @@ class Told:
     licence: str
     training: Mapping[str, Any] = field(default_factory=dict)
     results: Sequence[Report] = ()
+    pictures: Sequence[Path] = ()
     text: str = ""
 
 
@@ -89,13 +100,15 @@ def write_folder(surrogate: Path, out: Path, told: Told, repo: str) -> Path:
             f"{surrogate} is not fit for others: expected a meta-trained surrogate that has seen no search. "
             "Give one of `python -m training.meta_train`."
         )
-    names = {pretrained.FILE_NAME, card.CONFIG, card.FILE}
+    names = {pretrained.FILE_NAME, card.CONFIG, card.FILE, *(path.name for path in told.pictures)}
     try:
         out.mkdir(parents=True, exist_ok=True)
         strange = sorted({path.name for path in out.iterdir()} - names)
         if strange:
             raise OutputError(f"{out} has other files ({', '.join(strange[:3])}); name a new folder.")
         shutil.copyfile(surrogate, out / pretrained.FILE_NAME)
+        for path in told.pictures:
+            shutil.copyfile(path, out / path.name)
         (out / card.CONFIG).write_text(card.config(storage.header(surrogate)), encoding="utf-8")
         (out / card.FILE).write_text(render(told, repo), encoding="utf-8")
     except OSError as error:
@@ -120,8 +133,11 @@ def render(told: Told, repo: str) -> str:
     ]
     if told.training:
         parts.append("## Training\n\n" + _training(told.training))
+    pictures = {path.stem: f"![{path.stem}]({path.name})" for path in told.pictures}
     for report in told.results:
         parts.append(f"## Results: {report.benchmark}\n\n{report.markdown()}")
+        parts += [pictures.pop(report.benchmark)] if report.benchmark in pictures else []
+    parts += pictures.values()
     return "\n\n".join(parts) + "\n"
 
 
@@ -146,7 +162,7 @@ def _entry(report: Report, row: TableRow) -> dict[str, Any]:
 
 
 def _training(training: Mapping[str, Any]) -> str:
-    """What was trained on, and a table of all that is told by groups of tasks."""
+    """What was trained on, and tables of all that is told by groups of tasks, shards, and data."""
     by_group = {name: found for name, found in training.items() if _is_by_group(found)}
     groups = sorted({group for found in by_group.values() for group in found})
     lines = [
@@ -159,6 +175,10 @@ def _training(training: Mapping[str, Any]) -> str:
         rows = [heads, ["---"] * len(heads)]
         rows += [[g, *(f"{f[g]:.3f}" if g in f else "" for f in by_group.values())] for g in groups]
         lines += ["", *("| " + " | ".join(row) + " |" for row in rows)]
+    for name, (what, told) in _TABLES.items():
+        if training.get(name):
+            lines += ["", f"| {what} | {told} |", "| --- | --- |"]
+            lines += [f"| {key} | {value} |" for key, value in sorted(training[name].items())]
     return "\n".join(lines)
 
 
@@ -180,12 +200,27 @@ def read_results(path: Path) -> Report:
         raise CheckpointError(f"{path} is no result of a benchmark's --json ({error}).") from error
 
 
+def _pictures(paths: Sequence[Path]) -> Sequence[Path]:
+    """Those paths.
+
+    Raises:
+        UsageError: one is no file of a picture, or two have one name.
+    """
+    for path in paths:
+        if path.suffix not in (".svg", ".png") or not path.is_file():
+            raise UsageError(f"{path} is no picture: expected an .svg or .png file that is there.")
+    if len({path.name for path in paths}) < len(paths):
+        raise UsageError("pictures must have different names, as they come into one folder.")
+    return paths
+
+
 def main() -> None:
     """Parse the command line, write the folder, and publish it if that is asked for."""
     parser = argparse.ArgumentParser(prog="python -m training.publish")
     parser.add_argument("--surrogate", type=Path, required=True, help="file of a meta-trained surrogate")
     parser.add_argument("--out", type=Path, required=True, help="folder that the repository gets")
     parser.add_argument("--results", type=Path, nargs="*", default=[], help="JSON of benchmarks")
+    parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="SVG or PNG for the card")
     parser.add_argument(
         "--card", type=Path, help="Markdown; default: model_cards/surrogate-NAME.md, if it is there"
     )
@@ -230,6 +265,7 @@ def _told(arguments: argparse.Namespace) -> Told:
         arguments.licence,
         training=json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {},
         results=[read_results(found) for found in arguments.results],
+        pictures=_pictures(arguments.pictures),
         text=path.read_text(encoding="utf-8") if path.is_file() else "",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -67,6 +67,12 @@ def sha256(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise Fault(f"{path.name} cannot be read ({error.strerror})") from error
+
+
+def digest(entries: Iterable[Entry]) -> str:
+    """Of what shards hold, whatever their order: a sha256 over the names and digests of their files."""
+    lines = sorted(f"{name} {content}" for entry in entries for name, content in entry.files.items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def append(folder: Path, entry: Entry) -> None:

@@ -128,6 +128,10 @@ def test_what_one_search_learned_is_in_the_surrogate_that_the_next_one_pulls(
     notes, accepted, rows, published = taken
     assert accepted and rows == 4 and "median errors by the surrogate 'taught'" in notes[-1]
     assert published["sent"] and published["tag"] == "v2" and published["commit"] != FIRST
+    made = json.loads((tmp_path / "made" / "all.json").read_text())
+    assert {name: len(digest) for name, digest in made["corpus"].items()} == {"corpus": 64, "contributed": 64}
+    assert len(set(made["corpus"].values())) == 2
+    assert {"usps", "flowers5"} <= set(made["data"]) and "MIT" in made["pretraining"].values()
     report = json.loads((tmp_path / "made" / "all.json").read_text())
     assert (
         report["hub"] == "contributed, timm-tiny" and len(report["tasks"]) == 3 and report["runs"] == 14 + 4

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from training.benchmarks.cached.costs import StepTimes, epoch_seconds
 from training.benchmarks.cached.folds import DEVELOPMENT, folds
 from training.benchmarks.cached.methods import METHODS, Method
 from training.benchmarks.cached.pool import Pool
-from training.benchmarks.cached.regrets import Table, targets
+from training.benchmarks.cached.regrets import Table, picture, targets
 from training.benchmarks.cached.report import Report, TableRow, Target, append_log
 from training.benchmarks.cached.scoring import Curves
 from training.benchmarks.cached.searches import Contest, Job, contest, expected_seconds
@@ -183,6 +184,29 @@ def test_targets_are_measured_where_our_method_is_there(make_pool: MakePool, tmp
     half, never = targets(Table(of, results))
     assert (half.measured, half.met) == (pytest.approx(2.0), False)
     assert (never.measured, never.met) == (1.0, False)
+
+
+def test_a_picture_has_a_line_for_each_method_over_all_tasks_and_on_each(
+    make_pool: MakePool, tmp_path: Path
+) -> None:
+    methods = {f"m{number}": 0.1 * number for number in range(7)}
+    jobs = [Job(task, make_pool(3, task=task), {}, {}) for task in ("cifar10", "gtsrb")]
+    named = [replace(METHODS["random"], name=name) for name in methods]
+    of = contest(jobs, named, [0, 1], 4, None, tmp_path, quick=False)
+    table = Table(of, {(n, j.task, s): flat(v) for n, v in methods.items() for j in jobs for s in (0, 1)})
+    drawn = ElementTree.fromstring(picture(table))
+    space = "{http://www.w3.org/2000/svg}"
+    lines = drawn.findall(f"{space}polyline")
+    assert len(lines) == 7 * 3
+    assert len({line.get("stroke") for line in lines}) == 7
+    texts = drawn.findall(f"{space}text")
+    keys = [text for text in texts if text.text in methods]
+    places = {(text.get("x"), text.get("y")) for text in keys}
+    assert len(keys) == len(places) == 7
+    assert all(float(str(text.get("x"))) < float(str(drawn.get("width"))) for text in keys)
+    assert {text.text for text in texts} >= {"all tasks", "cifar10", "gtsrb"}
+    heights = {points.split(",")[1] for line in lines for points in str(line.get("points")).split()}
+    assert len(heights) > 1
 
 
 def test_seconds_are_shares_of_what_the_budget_takes_at_random(make_pool: MakePool, tmp_path: Path) -> None:

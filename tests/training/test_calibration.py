@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from fms_hub.surrogate.posterior import Posterior
 from fms_hub.surrogate.surrogate import Surrogate
 from tests.taught import pool, surrogate
 from training.benchmarks import calibration
-from training.benchmarks.cached.trust import Trust, after_search
+from training.benchmarks.cached.trust import LEVELS, Trust, after_search
 from training.benchmarks.calibration import OURS, targets
 from training.meta.table import Table, table_of
 
@@ -28,12 +29,16 @@ def test_intervals_and_surprise_by_hand() -> None:
     believed = Posterior(np.array([0.5, 0.5, 0.5]), np.array([0.1, 0.1, 0.2]))
     scores = np.array([0.56, 0.66, 0.9])
     trust = Trust.of(believed, scores)
-    # The central 50 % reach 0.674 deviations, the central 90 % 1.645; off are 0.6, 1.6 and 2.
-    assert trust.covered.tolist() == [[True, True], [False, True], [False, False]]
+    # The central 50 % reach 0.674 deviations, 70 % 1.036, 90 % 1.645; off are 0.6, 1.6 and 2.
+    assert LEVELS[2:] == (0.5, 0.7, 0.9)
+    assert trust.covered[:, 2:].tolist() == [[True, True, True], [False, False, True], [False, False, False]]
     densities = -stats.norm(believed.mean, believed.std).logpdf(scores)
     np.testing.assert_allclose(trust.surprise, densities)
     numbers = trust.numbers(np.array([True, True, False]))
-    assert numbers == {"50 %": 0.5, "90 %": 1.0, "surprise": pytest.approx(densities[:2].mean())}
+    assert numbers == {
+        **{"10 %": 0.0, "30 %": 0.0, "50 %": 0.5, "70 %": 0.5, "90 %": 1.0},
+        "surprise": pytest.approx(densities[:2].mean()),
+    }
     assert trust.numbers(np.zeros(3, dtype=bool)) == {}
 
 
@@ -41,7 +46,7 @@ def test_a_normal_world_is_covered_as_it_says() -> None:
     rng = np.random.default_rng(0)
     deviations = rng.uniform(0.1, 2.0, 20_000)
     trust = Trust.of(Posterior(np.zeros(20_000), deviations), rng.normal(0, deviations))
-    assert trust.covered.mean(0) == pytest.approx([0.5, 0.9], abs=0.01)
+    assert trust.covered.mean(0) == pytest.approx(LEVELS, abs=0.01)
 
 
 def test_before_a_search_nothing_is_seen(table: Table) -> None:
@@ -97,5 +102,8 @@ def test_the_table_of_a_hub(write_hub: WriteHub, tmp_path: Path, capsys: pytest.
         "scratch: additive kernels, this search alone, after 50 epochs",
     }
     assert all(0 <= row["mean"] <= 1 for row in report["rows"] if "share" in row["metric"])
+    drawn = ElementTree.parse(tmp_path / "out" / "calibration.svg").getroot()
+    # In three panels what is exact, ours before and after 50 epochs, scratch after 50.
+    assert len(drawn.findall("{http://www.w3.org/2000/svg}polyline")) == 3 + 2 + 1
     calibration.main([*arguments, "--json"])
     assert capsys.readouterr().out == printed.out

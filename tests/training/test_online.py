@@ -10,7 +10,6 @@ import torch
 from fms_hub.finetune.self_tuning.hyperparameters import Tunable
 from fms_hub.finetune.self_tuning.network import responding
 from training.benchmarks.online.images import SmallNet
-from training.benchmarks.online.picture import Panel, panels
 from training.benchmarks.online.problem import Problem
 from training.benchmarks.online.searches import SEARCHES, started_at
 from training.benchmarks.online.text import WINDOW, Text
@@ -25,6 +24,7 @@ from training.benchmarks.online.training import (
     values_of,
 )
 from training.benchmarks.self_tuning import best_so_far, kept, losses, rows_of, schedules
+from training.pictures.panels import Panel, panels
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from training.benchmarks.cached.report import Report, TableRow, Target
 TRAINING = {
     "name": "taught", "hub": "timm-tiny", "tasks": ["usps", "flowers5"], "runs": 32, "steps": 100,
     "widened": 1.25, "forest_error": {"flowers": 0.125, "faces": 0.25}, "covered": {"flowers": 0.9},
-    "seconds": 3.0,
+    "seconds": 3.0, "corpus": {"timm-tiny": "ab12"}, "data": {"usps": "research use"},
+    "pretraining": {"mnist": "MIT"},
 }  # fmt: skip
 ROWS = [
     TableRow("fms: ours", "timm-tiny", "50 epochs", "Kendall's tau", 0.61234, 0.5, 0.7, 30),
@@ -75,6 +76,35 @@ def test_the_folder_has_the_very_file_and_a_card_that_the_hub_reads(
     assert "| flowers | 0.125 | 0.900 |" in card.text and "| faces | 0.250 |  |" in card.text
     assert "0.900" in card.text  # the table has all methods
     assert run(monkeypatch, *given) == 0  # the same folder again
+
+
+def test_pictures_stand_with_the_results_of_their_benchmark(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = (
+        "--surrogate",
+        file,
+        "--out",
+        tmp_path / "out",
+        "--results",
+        tmp_path / "ranking.json",
+        "--pictures",
+    )
+    for name in ("ranking.svg", "other.svg"):
+        (tmp_path / name).write_text(f"<svg>{name}</svg>")
+    assert run(monkeypatch, *given, tmp_path / "other.svg", tmp_path / "ranking.svg") == 0
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert text.index("## Results: ranking") < text.index("](ranking.svg)") < text.index("](other.svg)")
+    assert (tmp_path / "out" / "other.svg").read_text() == "<svg>other.svg</svg>"
+    assert "| timm-tiny | ab12 |" in text and "| usps | research use |" in text and "| mnist | MIT |" in text
+    capsys.readouterr()
+    for wrong, why in (("gone.svg", "is no picture"), ("ranking.json", "is no picture")):
+        assert run(monkeypatch, *given, tmp_path / wrong) == 1
+        assert why in capsys.readouterr().err
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "other.svg").write_text("<svg/>")
+    assert run(monkeypatch, *given, tmp_path / "other.svg", tmp_path / "more" / "other.svg") == 1
+    assert "different names" in capsys.readouterr().err
 
 
 def test_without_results_and_report_the_card_is_short_and_sound(tmp_path: Path, file: Path) -> None:

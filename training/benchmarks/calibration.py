@@ -8,7 +8,8 @@ search does it, and asked how every run that is not finished ends (`training.ben
 that failed are not asked about. The log score is the mean negative logarithm of the density, of scores
 between guessing, 0, and perfect, 1; lower is better. Intervals are 95 %, clustered by task.
 
-DIR of ``--surrogates`` is what `training.meta_train --held-out` wrote. Results are stored under ``--out``.
+DIR of ``--surrogates`` is what `training.meta_train --held-out` wrote. Results are stored under ``--out``,
+with ``calibration.svg``, a picture of how many scores lie within intervals of all sizes.
 ``--split meta-test`` writes date, command and result into ``training/LOG.md``.
 """
 
@@ -25,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fms_hub.corpus.wholefile import write_whole
 from fms_hub.finetune.seeding import derived_seed
 from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached.judging import (
@@ -43,8 +45,9 @@ from training.benchmarks.cached.judging import (
 )
 from training.benchmarks.cached.report import LOG, Report, TableRow, Target
 from training.benchmarks.cached.statistics import clustered, clustered_row
-from training.benchmarks.cached.trust import FIDELITIES, LEVELS, after_search, percent
+from training.benchmarks.cached.trust import FIDELITIES, LEVELS, TOLD, after_search, percent
 from training.meta.table import Table, table_of
+from training.pictures.panels import Panel, panels
 
 OURS, SCRATCH = "fms", "scratch"
 NOTES = {OURS: "ours, meta-trained", SCRATCH: "additive kernels, this search alone"}
@@ -80,7 +83,9 @@ def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
     tasks = judged_tasks(settings)
     names = usable({name: name == OURS for name in settings.methods.split(",")}, tasks)
     expect(len(names) * len(tasks) * len(SPENT) * settings.seeds * SECONDS / 3600)
-    show(_report(settings, tasks, names, _found(settings, tasks, names)), settings, given, log)
+    found = _found(settings, tasks, names)
+    write_whole(settings.out / "calibration.svg", picture(tasks[0].pool.hub, names, found).encode())
+    show(_report(settings, tasks, names, found), settings, given, log)
 
 
 def _found(settings: argparse.Namespace, tasks: Sequence[JudgedTask], names: Sequence[str]) -> Found:
@@ -100,7 +105,7 @@ def _one(
 ) -> Mapping[str, float]:
     task = asked.task
     path = location(settings.out, task.pool, f"{name}-{epochs}-{seed}")
-    key = key_of([NOTES[name], ids(task.pool)], task.surrogate if name == OURS else None)
+    key = key_of([NOTES[name], LEVELS, ids(task.pool)], task.surrogate if name == OURS else None)
     return stored(path, key, partial(_forecast, asked, name, epochs, seed))
 
 
@@ -122,7 +127,7 @@ def _report(
 
 
 def _rows(hub: str, names: Sequence[str], found: Found) -> Iterator[TableRow]:
-    metrics = {percent(level): f"share within {percent(level)} intervals" for level in LEVELS}
+    metrics = {percent(level): f"share within {percent(level)} intervals" for level in TOLD}
     metrics["surprise"] = "log score, nats"
     for number, name, epochs, part in product(metrics, names, SPENT, PARTS):
         values = found.get((name, epochs, f"{part}/{number}"))
@@ -132,16 +137,29 @@ def _rows(hub: str, names: Sequence[str], found: Found) -> Iterator[TableRow]:
             yield clustered_row(method, hub, at, metrics[number], values)
 
 
+def picture(hub: str, names: Sequence[str], found: Found) -> str:
+    """The share of scores that lie within intervals, against what the intervals claim, as SVG."""
+    drawn = []
+    for epochs in SPENT:
+        curves = {"exact": [[(0.0, 0.0), (1.0, 1.0)]]}
+        for name in names:
+            shares = [found.get((name, epochs, f"all/{percent(level)}")) for level in LEVELS]
+            seen = [(level, clustered(by).value) for level, by in zip(LEVELS, shares, strict=True) if by]
+            curves |= {name: [[(0.0, 0.0), *seen, (1.0, 1.0)]]} if seen else {}
+        drawn.append(Panel(f"after {epochs} epochs of search", curves, "claimed"))
+    return panels(f"share of final scores within intervals, {hub}", drawn)
+
+
 def targets(found: Found) -> list[Target]:
     """Ours covers about what it says: over everything, and at every fidelity over all searches."""
     made = []
     for part in PARTS:
-        parts = [found.get((OURS, epochs, f"{part}/{percent(LEVELS[1])}"), {}) for epochs in SPENT]
+        parts = [found.get((OURS, epochs, f"{part}/{percent(TOLD[1])}"), {}) for epochs in SPENT]
         together = {
             task: [value for by_task in parts for value in by_task.get(task, [])]
             for task in sorted({task for by_task in parts for task in by_task})
         }
-        off = abs(clustered(together).value - LEVELS[1]) if together else None
+        off = abs(clustered(together).value - TOLD[1]) if together else None
         where = "over everything" if part == "all" else f"with {part} epochs seen"
         made.append(
             Target(

@@ -29,10 +29,10 @@ from fms_hub.search.gflownet.balance import Effort, Objective
 from training.benchmarks.cached.report import Report, TableRow, Target
 from training.contests.arms import GFLOWNET, LOCAL
 from training.contests.command import parse, searched
-from training.corpus.picture import strips
 from training.gflownet import article, check
 from training.gflownet.feed_forward import trained_grid
 from training.gflownet.maps import maps
+from training.pictures.strips import strips
 
 PARTS = ("exact", "article", "nets", "live")
 IMAGES, REPEATS = 2500, 2

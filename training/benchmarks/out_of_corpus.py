@@ -35,7 +35,7 @@ from training.benchmarks.cached.judging import expect, key_of, parse, show, stor
 from training.benchmarks.cached.outside import Outside, read_outside
 from training.benchmarks.cached.report import LOG, Report, TableRow, Target
 from training.benchmarks.cached.statistics import clustered, clustered_row, kendall
-from training.benchmarks.cached.trust import LEVELS, Trust, fitted, percent
+from training.benchmarks.cached.trust import TOLD, Trust, fitted, percent
 from training.corpus.splits import read_splits
 from training.meta_train import ALL
 
@@ -114,7 +114,7 @@ def _setting(settings: argparse.Namespace, tasks: Sequence[Outside]) -> str:
 
 
 def _rows(found: Found) -> Iterator[TableRow]:
-    metrics = {percent(level): f"share within {percent(level)} intervals" for level in LEVELS}
+    metrics = {percent(level): f"share within {percent(level)} intervals" for level in TOLD}
     metrics |= {"surprise": "log score, nats", TAU: TAU}
     for metric, label in metrics.items():
         for (name, known, hub, number), values in found.items():
@@ -127,8 +127,8 @@ def targets(found: Found) -> list[Target]:
     """Ours covers about what it says, on each log."""
     made = []
     for (name, known, hub, metric), values in found.items():
-        if name == OURS and metric == percent(LEVELS[1]):
-            off = abs(clustered(values).value - LEVELS[1])
+        if name == OURS and metric == percent(TOLD[1]):
+            off = abs(clustered(values).value - TOLD[1])
             label = f"share within 90 % intervals off 0.9, at most, {hub} with {known} runs known"
             made.append(Target(label, SLACK, off, off <= SLACK))
     return made

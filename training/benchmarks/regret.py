@@ -9,7 +9,8 @@ proposal snaps to the nearest untried row, which the table says with "snaps". In
 by task. The regrets are defined in `training.benchmarks.cached.scoring`, the splits in
 `training.benchmarks.cached.folds`.
 
-Expected hours are printed first. Every search is stored under ``--out`` and not repeated, unless the pool,
+Expected hours are printed first. Every search is stored under ``--out``, with a picture of them all,
+``regret.svg``, and not repeated, unless the pool,
 what was learned from, or the budget is another. ``--split meta-test`` writes date, command and result into
 ``training/LOG.md``.
 
@@ -28,11 +29,12 @@ from pathlib import Path
 
 from fms_hub.corpus.schema import ProbeRow
 from fms_hub.corpus.tables import read_table
+from fms_hub.corpus.wholefile import write_whole
 from fms_hub.errors import UsageError
 from training.benchmarks.cached.costs import read_step_times
 from training.benchmarks.cached.judging import judged_tasks, parse_searches, searches_parser, show
 from training.benchmarks.cached.methods import METHODS
-from training.benchmarks.cached.regrets import Table, targets
+from training.benchmarks.cached.regrets import Table, picture, targets
 from training.benchmarks.cached.report import LOG, Report
 from training.benchmarks.cached.searches import Contest, Job, contest, expected_seconds
 
@@ -46,6 +48,7 @@ def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
     print(f"about {hours:.2f} hours for the searches that are not stored yet", file=sys.stderr, flush=True)
     results = prepared.run()
     table = Table(prepared, results)
+    write_whole(settings.out / "regret.svg", picture(table).encode())
     report = Report("regret", _setting(settings, prepared), table.rows(), targets(table))
     show(report, settings, given, log)
 

@@ -29,7 +29,6 @@ from fms_hub.corpus.wholefile import write_whole
 from fms_hub.finetune.self_tuning.hyperparameters import SPREAD
 from training.benchmarks.against_random import interval
 from training.benchmarks.online.images import Cifar, Flowers
-from training.benchmarks.online.picture import Panel, panels
 from training.benchmarks.online.problem import Problem
 from training.benchmarks.online.searches import SEARCHES, started_at
 from training.benchmarks.online.text import Text
@@ -43,6 +42,7 @@ from training.benchmarks.online.training import (
     train_tuned,
     values_of,
 )
+from training.pictures.panels import Panel, panels
 
 RUNS, QUICK_RUNS = 8, 3
 """Plain runs whose processor time every search has."""

@@ -17,8 +17,8 @@ from training.corpus.holdings import (
     noise,
     read_holdings,
 )
-from training.corpus.picture import strips
 from training.corpus.targets import TINY, missing
+from training.pictures.strips import strips
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
 
 from training.benchmarks.cached.costs import epoch_seconds
 from training.benchmarks.cached.report import TableRow, Target
-from training.benchmarks.cached.scoring import REGRETS, Curves
+from training.benchmarks.cached.scoring import REGRETS, Curves, Vector
 from training.benchmarks.cached.searches import Contest, Job, Results
 from training.benchmarks.cached.statistics import clustered, ranks, worse
+from training.pictures.panels import Panel, panels
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 OURS, CHANCE = "fms", "random"
 HALF = 0.5
 Reading = Callable[[Curves, Job], float]
+Value = TypeVar("Value")
 
 
 class Table:
@@ -45,8 +48,8 @@ class Table:
             ]
         return found + [row for share in SHARES for row in self._ranks(share)]
 
-    def values(self, method: str, reading: Reading) -> dict[str, list[float]]:
-        """A number of each search of a method, by task."""
+    def values(self, method: str, reading: Callable[[Curves, Job], Value]) -> dict[str, list[Value]]:
+        """Something of each search of a method, by task."""
         return {
             job.task: [reading(self._results[method, job.task, s], job) for s in self.contest.seeds]
             for job in self.contest.jobs
@@ -98,6 +101,23 @@ class Table:
 
     def _has_nan(self, regret: str) -> bool:
         return any(bool(np.isnan(curves.named(regret)).any()) for curves in self._results.values())
+
+
+def picture(table: Table) -> str:
+    """Mean regret against epochs, over all tasks and on each, as SVG."""
+    contest = table.contest
+    names = [method.name for method in contest.methods]
+    every = {name: table.values(name, lambda curves, _: curves.named(REGRETS[0])) for name in names}
+    drawn = [
+        Panel("all tasks", {n: [_curve([c for v in every[n].values() for c in v])] for n in names}, "epochs")
+    ]
+    for job in contest.jobs:
+        drawn.append(Panel(job.task, {n: [_curve(every[n][job.task])] for n in names}, "epochs"))
+    return panels(f"normalised regret, {contest.jobs[0].pool.hub}", drawn)
+
+
+def _curve(searches: Sequence[Vector]) -> list[tuple[float, float]]:
+    return [(epoch + 1.0, float(value)) for epoch, value in enumerate(np.mean(searches, axis=0))]
 
 
 def _at_seconds(table: Table, share: float) -> Reading:

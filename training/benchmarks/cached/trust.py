@@ -19,7 +19,9 @@ from fms_hub.surrogate.surrogate import Surrogate
 from training.meta.episodes import final_rows, seen_rows, spend
 from training.meta.table import Table
 
-LEVELS = (0.5, 0.9)
+LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
+TOLD = (0.5, 0.9)
+"""The levels that tables tell; pictures show all."""
 FIDELITIES = (0, 1, 2, 4, 8)
 """Epochs seen; each stands for itself and all up to the next."""
 Vector = NDArray[np.float64]

@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-COLOURS = ("#36c", "#c22", "#282", "#b70", "#828", "#555")
-_WIDTH, _HEIGHT, _GAP, _LEFT, _TOP, _COLUMNS = 240, 150, 60, 50, 60, 3
+COLOURS = (
+    "#36c", "#c22", "#282", "#b70", "#828", "#555", "#0aa", "#e6a", "#7a3", "#a64", "#66f", "#000",
+)  # fmt: skip
+_WIDTH, _HEIGHT, _GAP, _LEFT, _TOP, _COLUMNS = 240, 150, 60, 50, 44, 3
+_KEY, _LINE = 150, 16
+"""Width and height of an entry of the legend."""
 
 Curve = Sequence[tuple[float, float]]
 
@@ -35,8 +39,10 @@ def panels(title: str, drawn: Sequence[Panel]) -> str:
     """
     columns = min(_COLUMNS, len(drawn))
     width = _LEFT + columns * (_WIDTH + _GAP)
-    height = _TOP + -(-len(drawn) // columns) * (_HEIGHT + _GAP)
     names = list(dict.fromkeys(name for panel in drawn for name in panel.curves))
+    keys = max(1, (width - _LEFT) // _KEY)
+    top = _TOP + _LINE * -(-len(names) // keys)
+    height = top + -(-len(drawn) // columns) * (_HEIGHT + _GAP)
     colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
@@ -45,14 +51,14 @@ def panels(title: str, drawn: Sequence[Panel]) -> str:
         f'<text x="{_LEFT}" y="18" font-size="13">{escape(title)}</text>',
     ]
     for index, name in enumerate(names):
-        x = _LEFT + 130 * index
+        x, y = _LEFT + _KEY * (index % keys), 34 + _LINE * (index // keys)
         parts.append(
-            f'<line x1="{x}" x2="{x + 20}" y1="34" y2="34" stroke="{colours[name]}" stroke-width="2"/>'
+            f'<line x1="{x}" x2="{x + 20}" y1="{y}" y2="{y}" stroke="{colours[name]}" stroke-width="2"/>'
         )
-        parts.append(f'<text x="{x + 25}" y="38">{escape(name)}</text>')
+        parts.append(f'<text x="{x + 25}" y="{y + 4}">{escape(name)}</text>')
     for index, panel in enumerate(drawn):
         row, column = divmod(index, columns)
-        parts += _panel(panel, colours, _LEFT + column * (_WIDTH + _GAP), _TOP + row * (_HEIGHT + _GAP))
+        parts += _panel(panel, colours, _LEFT + column * (_WIDTH + _GAP), top + row * (_HEIGHT + _GAP))
     return "\n".join([*parts, "</svg>", ""])
 
 
