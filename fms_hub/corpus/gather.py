@@ -25,7 +25,8 @@ from fms_hub.errors import CheckpointError, UsageError
 from fms_hub.hub.logbook import read_history
 from fms_hub.records import Observation
 from fms_hub.weights import codec, storage
-from fms_hub.weights.sketch import FEATURES, Sketch
+from fms_hub.weights.columns import FEATURES
+from fms_hub.weights.sketch import Sketch
 from fms_hub.weights.structure import Structure
 
 SKETCHED: Final = (1, 4)

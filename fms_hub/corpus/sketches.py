@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from fms_hub.corpus.schema import Fault
 from fms_hub.errors import CheckpointError
 from fms_hub.weights import codec, series
+from fms_hub.weights.columns import FEATURES
 from fms_hub.weights.graph import WeightGraph
-from fms_hub.weights.sketch import FEATURES
 from fms_hub.weights.structure import Structure
 
 STRUCTURES = "structures"

@@ -18,25 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fms_hub.errors import CheckpointError
-from fms_hub.weights.matrices import MATRIX_FEATURES
-from fms_hub.weights.responses import LOGIT_FEATURES, RESPONSE_FEATURES
-from fms_hub.weights.sketch import FEATURES, SKETCH_VERSION, Sketch
-from fms_hub.weights.vectors import RUNNING_FEATURES, VECTOR_FEATURES
+from fms_hub.weights.columns import FEATURES, GROUPS
+from fms_hub.weights.sketch import SKETCH_VERSION, Sketch
 
-_WIDTHS: Final = (
-    len(MATRIX_FEATURES),
-    len(VECTOR_FEATURES),
-    len(VECTOR_FEATURES),
-    len(RUNNING_FEATURES),
-    len(RESPONSE_FEATURES) - len(LOGIT_FEATURES),
-    len(LOGIT_FEATURES) - 1,
-    1,
-)
-"""Columns of each group: matrix, scale, bias, running statistics, answers of a module and of the whole
-network, and whether there are answers."""
-GROUPS: Final = tuple(
-    slice(int(end) - width, int(end)) for end, width in zip(np.cumsum(_WIDTHS), _WIDTHS, strict=True)
-)
 _LEVELS: Final = 255
 _MOST: Final = 2**24
 """Bytes that a packed sketch may unpack to."""
@@ -44,7 +28,9 @@ _MOST: Final = 2**24
 
 def groups_of(sketch: Sketch) -> NDArray[np.bool_]:
     """Which groups each node has, (nodes, groups)."""
-    found: NDArray[np.bool_] = np.logical_or.reduceat(sketch != 0, [group.start for group in GROUPS], axis=1)
+    found: NDArray[np.bool_] = np.logical_or.reduceat(
+        sketch != 0, [group.start for group in GROUPS.values()], axis=1
+    )
     return found
 
 
@@ -55,7 +41,7 @@ def pack(sketch: Sketch) -> bytes:
         struct.pack("<BH", SKETCH_VERSION, len(sketch)),
         np.packbits(has, axis=1, bitorder="little").tobytes(),
     ]
-    for group, present in zip(GROUPS, has.T, strict=True):
+    for group, present in zip(GROUPS.values(), has.T, strict=True):
         if present.any():
             parts.append(_encoded(sketch[present, group].astype(np.float64)))
     return zlib.compress(b"".join(parts), 9)
@@ -78,7 +64,7 @@ def unpack(content: bytes) -> NDArray[np.float32]:
         flags = np.frombuffer(raw, np.uint8, nodes, 3)[:, None]
         has = np.unpackbits(flags, axis=1, count=len(GROUPS), bitorder="little").astype(bool)
         place = 3 + nodes
-        for group, present in zip(GROUPS, has.T, strict=True):
+        for group, present in zip(GROUPS.values(), has.T, strict=True):
             if present.any():
                 shape = int(present.sum()), group.stop - group.start
                 table[present, group] = _decoded(raw, place, shape)

@@ -14,8 +14,9 @@ from fms_hub.models import catalog, original
 from fms_hub.models.tensors import Tensors
 from fms_hub.records import Candidate
 from fms_hub.weights import cache
+from fms_hub.weights.columns import FEATURES
 from fms_hub.weights.graph import WeightGraph
-from fms_hub.weights.sketch import FEATURES, check_layout, sketch_stream
+from fms_hub.weights.sketch import check_layout, sketch_stream
 from fms_hub.weights.structure import Structure
 from fms_hub.weights.trace import trace
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fms_hub.weights import storage
+from fms_hub.weights.columns import FEATURES
 from fms_hub.weights.pooling import pool
-from fms_hub.weights.sketch import FEATURES, Sketch
+from fms_hub.weights.sketch import Sketch
 from fms_hub.weights.structure import KINDS, Node, Structure
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fms_hub.weights.columns import FEATURES
 from fms_hub.weights.responses import LOGIT_FEATURES, RESPONSE_FEATURES
-from fms_hub.weights.sketch import FEATURES, Sketch
+from fms_hub.weights.sketch import Sketch
 from fms_hub.weights.structure import Kind, Structure
 
 Vector = NDArray[np.float64]

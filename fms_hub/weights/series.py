@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fms_hub.errors import CheckpointError
-from fms_hub.weights.codec import GROUPS, groups_of
-from fms_hub.weights.sketch import FEATURES, SKETCH_VERSION, Sketch
+from fms_hub.weights.codec import groups_of
+from fms_hub.weights.columns import FEATURES, GROUPS
+from fms_hub.weights.sketch import SKETCH_VERSION, Sketch
 
 LEVELS: Final = 63
 _FINEST: Final = -100
@@ -44,7 +45,7 @@ def pack_after(sketch: Sketch, before: Sketch | None) -> bytes:
         _HEAD.pack(SKETCH_VERSION, len(sketch)),
         np.packbits(flags, axis=1, bitorder="little").tobytes(),
     ]
-    for group, nodes in zip(GROUPS, flags.T, strict=True):
+    for group, nodes in zip(GROUPS.values(), flags.T, strict=True):
         if nodes.any():
             known = None if before is None else _columns(before, group, nodes)
             parts.append(_encoded(_columns(sketch, group, nodes), known))
@@ -83,7 +84,7 @@ def _unpacked(content: bytes, before: Sketch | None) -> NDArray[np.float32]:
     rest = _Reader(content, _HEAD.size)
     flags = np.unpackbits(rest.take(np.uint8, nodes)[:, None], axis=1, count=len(GROUPS), bitorder="little")
     table = np.zeros((nodes, len(FEATURES)), np.float32)
-    for group, has in zip(GROUPS, flags.astype(bool).T, strict=True):
+    for group, has in zip(GROUPS.values(), flags.astype(bool).T, strict=True):
         if has.any():
             known = None if before is None else _columns(before, group, has)
             table[has, group] = _decoded(rest, (group.stop - group.start, int(has.sum())), known).T

@@ -18,13 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fms_hub.errors import CheckpointError
+from fms_hub.weights.columns import FEATURES, GROUPS
 from fms_hub.weights.matrices import MATRIX_FEATURES, finish
 from fms_hub.weights.measure import measure
-from fms_hub.weights.responses import RESPONSE_FEATURES
 from fms_hub.weights.structure import Node, Owned, Role, Structure
 from fms_hub.weights.vectors import (
-    RUNNING_FEATURES,
-    VECTOR_FEATURES,
     Segments,
     running_features,
     vector_features,
@@ -35,25 +33,6 @@ Sketch = NDArray[np.float32] | NDArray[np.float64]
 SKETCH_VERSION: Final = 2
 """Rises whenever a feature changes its meaning; sketches of two versions are never compared."""
 
-FEATURES: Final[tuple[str, ...]] = (
-    *MATRIX_FEATURES,
-    *(f"scale_{name}" for name in VECTOR_FEATURES),
-    *(f"bias_{name}" for name in VECTOR_FEATURES),
-    *(f"running_{name}" for name in RUNNING_FEATURES),
-    *RESPONSE_FEATURES,
-)
-"""Names of the columns of a sketch; a node without such a tensor has zeros there, and those of the
-responses are zeros where the network was not run (see `fms_hub.weights.describe`)."""
-
-_SLOTS: Final[dict[Role, slice]] = {
-    "scale": slice(len(MATRIX_FEATURES), len(MATRIX_FEATURES) + len(VECTOR_FEATURES)),
-    "bias": slice(
-        len(MATRIX_FEATURES) + len(VECTOR_FEATURES), len(MATRIX_FEATURES) + 2 * len(VECTOR_FEATURES)
-    ),
-    "mean": slice(
-        len(FEATURES) - len(RESPONSE_FEATURES) - len(RUNNING_FEATURES), len(FEATURES) - len(RESPONSE_FEATURES)
-    ),
-}
 _BATCH: Final = 2**20
 """Most elements that tensors of one shape are stacked to; larger ones go one by one."""
 
@@ -225,7 +204,7 @@ def _fill_vectors(table: Sketch, structure: Structure, state: Mapping[str, Tenso
     parts = Segments.of([state[name] for name in names])
     _require_finite(names, parts.peak())
     nodes, first = np.unique([index for index, _ in owned], return_index=True)
-    table[nodes, _SLOTS[role]] = vector_features(parts.merged(first))
+    table[nodes, GROUPS[role]] = vector_features(parts.merged(first))
 
 
 def _fill_running(table: Sketch, structure: Structure, state: Mapping[str, Tensor]) -> None:
@@ -240,7 +219,7 @@ def _fill_running(table: Sketch, structure: Structure, state: Mapping[str, Tenso
     _require_finite(means, mean.peak())
     _require_finite(variances, var.peak())
     scales = [state[r["scale"]] if "scale" in r else torch.ones_like(state[r["var"]]) for _, r in norms]
-    table[[i for i, _ in norms], _SLOTS["mean"]] = running_features(mean, var, Segments.of(scales).values)
+    table[[i for i, _ in norms], GROUPS["running"]] = running_features(mean, var, Segments.of(scales).values)
 
 
 def _by_role(node: Node) -> dict[Role, str]:

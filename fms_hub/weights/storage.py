@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from fms_hub.errors import CheckpointError, StorageError
-from fms_hub.weights.sketch import FEATURES, SKETCH_VERSION, Sketch
+from fms_hub.weights.columns import FEATURES
+from fms_hub.weights.sketch import SKETCH_VERSION, Sketch
 from fms_hub.weights.structure import Structure
 
 FORMAT_VERSION: Final = 2

@@ -11,8 +11,9 @@ from hypothesis.extra import numpy as npst
 
 from fms_hub.errors import CheckpointError
 from fms_hub.weights.codec import pack, unpack
+from fms_hub.weights.columns import FEATURES
 from fms_hub.weights.describe import describe
-from fms_hub.weights.sketch import FEATURES, SKETCH_VERSION
+from fms_hub.weights.sketch import SKETCH_VERSION
 
 NETWORKS = {"test_resnet": 32, "test_vit": 32, "test_mambaout": 32, "test_efficientnet": 32}
 

@@ -13,10 +13,10 @@ from torch import nn
 
 from fms_hub.errors import CheckpointError, StorageError
 from fms_hub.weights import storage
+from fms_hub.weights.columns import FEATURES
 from fms_hub.weights.describe import describe
 from fms_hub.weights.graph import COLUMNS, STRUCTURAL, WeightGraph
 from fms_hub.weights.pooling import POOLED
-from fms_hub.weights.sketch import FEATURES
 from fms_hub.weights.structure import KINDS
 
 

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from fms_hub.errors import CheckpointError
-from fms_hub.weights.codec import GROUPS
+from fms_hub.weights.columns import FEATURES, GROUPS
 from fms_hub.weights.series import LEVELS, pack_after, unpack_after
-from fms_hub.weights.sketch import FEATURES
 
 NODES = 5
 TABLES = npst.arrays(
@@ -33,7 +32,7 @@ def test_every_checkpoint_of_a_run_comes_back_near(tables):
         found = unpack_after(pack_after(table, before), before)
         assert found.dtype == np.float32
         assert near(found, table)
-        for group in GROUPS:
+        for group in GROUPS.values():
             assert not found[~table[:, group].any(1), group].any()
         before = found
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fms_hub.errors import CheckpointError
+from fms_hub.weights.columns import FEATURES
 from fms_hub.weights.matrices import MATRIX_FEATURES
 from fms_hub.weights.responses import RESPONSE_FEATURES
-from fms_hub.weights.sketch import FEATURES, SKETCH_VERSION, sketch
+from fms_hub.weights.sketch import SKETCH_VERSION, sketch
 from fms_hub.weights.structure import Kind, Node, Owned, Role, Structure
 
 
