@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from shards import run_of
 
 from fms_hub.corpus.schema import META_FEATURES, CandidateRow, Row, TaskRow
 from fms_hub.corpus.shards import write_shard
 from fms_hub.corpus.tables import add_rows
 from fms_hub.records import Value
 from fms_hub.search.space import Space
+from fms_hub.weights.describe import describe
+from fms_hub.weights.graph import WeightGraph
 from fms_hub.weights.pooling import POOLED
 from training.benchmarks.cached.pool import CachedRun, Pool
-from training.corpus.small_net import sample
+from training.corpus.small_net import PIXELS, SmallCNN, sample
 
 HORIZON = 6
 CANDIDATES = {
@@ -137,3 +141,18 @@ def rows_of(run: CachedRun, pool: Pool) -> list[Row]:
             )
         )
     return rows
+
+
+@pytest.fixture(scope="module")
+def graph() -> WeightGraph:
+    """Of a network of the small-cnn hub."""
+    return describe(SmallCNN(10), (1, PIXELS, PIXELS))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, graph: WeightGraph) -> Path:
+    """A shard of two runs, one of them sketched."""
+    rows = [*run_of(2, "good"), *run_of(3, "better")]
+    rows[1] = replace(rows[1], sketch="good/2")
+    write_shard(tmp_path, rows, {"good/2": graph}, {"raw": {"good/2/w": np.ones(3, np.float16)}})
+    return tmp_path
