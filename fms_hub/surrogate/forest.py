@@ -18,14 +18,14 @@ _CHUNK = 4096
 
 @dataclass(frozen=True, eq=False)
 class Forest:
-    """The mean of T regression trees (Breiman 2001).
+    """The mean of T regression trees (Breiman 2001), each in preorder: a node's left child is the next one.
 
     Attributes:
         roots: (T,) number of each tree's first node, int32.
         feature: (N,) column that a node asks for, int16; `LEAF` for a leaf.
-        threshold: (N,) float32; rows whose value is at most this go left.
-        left, right: (N,) numbers of the children, int32, larger than that of their parent; of leaves 0.
-        value: (N,) mean score of the rows that came to a node, float32.
+        number: (N,) float32; rows whose value is at most this go left, and of a leaf the mean score of the
+            rows that came to it.
+        right: (N,) number of the right child, int32, larger than that of its parent; of leaves 0.
         columns: D.
 
     Raises:
@@ -35,20 +35,17 @@ class Forest:
 
     roots: NDArray[np.int32]
     feature: NDArray[np.int16]
-    threshold: NDArray[np.float32]
-    left: NDArray[np.int32]
+    number: NDArray[np.float32]
     right: NDArray[np.int32]
-    value: NDArray[np.float32]
     columns: int
 
     def __post_init__(self) -> None:
         nodes = len(self.feature)
-        if any(len(array) != nodes for array in (self.threshold, self.left, self.right, self.value)):
+        if any(len(array) != nodes for array in (self.number, self.right)):
             raise ValueError("all arrays of nodes must be of the same length")
         inner = np.flatnonzero(self.feature != LEAF)
-        for children in (self.left[inner], self.right[inner]):
-            if ((children <= inner) | (children >= nodes)).any():
-                raise ValueError("every child of a tree's node must follow it")
+        if ((self.right[inner] <= inner) | (self.right[inner] >= nodes)).any() or nodes - 1 in inner:
+            raise ValueError("every child of a tree's node must follow it")
         if ((self.feature < LEAF) | (self.feature >= self.columns)).any():
             raise ValueError(f"the trees ask for columns beyond {self.columns}")
         if len(self.roots) == 0 or ((self.roots < 0) | (self.roots >= nodes)).any():
@@ -65,7 +62,7 @@ class Forest:
         row = np.arange(len(rows))[:, None]
         while (going := self.feature[at] != LEAF).any():
             asked = np.where(going, self.feature[at], 0)
-            lower = values[row, asked] <= self.threshold[at]
-            at = np.where(going, np.where(lower, self.left[at], self.right[at]), at)
-        mean: NDArray[np.float64] = self.value[at].astype(np.float64).mean(axis=1)
+            lower = values[row, asked] <= self.number[at]
+            at = np.where(going, np.where(lower, at + 1, self.right[at]), at)
+        mean: NDArray[np.float64] = self.number[at].astype(np.float64).mean(axis=1)
         return mean

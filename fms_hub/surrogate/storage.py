@@ -20,15 +20,13 @@ from fms_hub.surrogate.learned import Learned, Range, residual_groups
 from fms_hub.surrogate.process import Form, Process
 from fms_hub.surrogate.scaling import Scaling
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 Tensors = dict[str, Tensor]
 _FOREST = {
     "roots": torch.int32,
     "feature": torch.int16,
-    "threshold": torch.float32,
-    "left": torch.int32,
+    "number": torch.float32,
     "right": torch.int32,
-    "value": torch.float32,
 }
 """Arrays of the forest."""
 Shape = tuple[int | None, ...]

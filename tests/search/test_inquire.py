@@ -96,10 +96,8 @@ def test_probes_reach_the_surrogate_of_a_recommendation() -> None:
     probed = Forest(
         roots=np.zeros(1, np.int32),
         feature=np.array([columns - 1, -1, -1], np.int16),
-        threshold=np.array([-5.0, 0.0, 0.0], np.float32),
-        left=np.array([1, 0, 0], np.int32),
+        number=np.array([-5.0, 0.1, 0.7], np.float32),
         right=np.array([2, 0, 0], np.int32),
-        value=np.array([0.5, 0.1, 0.7], np.float32),
         columns=columns,
     )
     surrogate = replace(base, learned=replace(base.learned, forest=probed))

@@ -1,6 +1,7 @@
 """A meta-trained surrogate: answers before it has seen anything, sharpens, and meets strangers."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from fms_hub.surrogate.forest import Forest
 from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.learned import READ, UNKNOWN, Learned, Range, forest_columns, residual_groups
 from fms_hub.surrogate.scaling import Scaling
+from fms_hub.surrogate.storage import FORMAT_VERSION
 from fms_hub.surrogate.surrogate import Surrogate
 from training.meta.prior import as_arrays
 from training.meta.train import blank
@@ -171,7 +173,11 @@ def test_a_damaged_header_is_refused_by_name(surrogate: Surrogate, tmp_path: Pat
 
     path = tmp_path / "s.safetensors"
     surrogate.save(path)
-    save_file(load_file(path), path, {"config": '{"format_version": 3, "name": "x", "learned": {}}'})
+    save_file(
+        load_file(path),
+        path,
+        {"config": json.dumps({"format_version": FORMAT_VERSION, "name": "x", "learned": {}})},
+    )
     with pytest.raises(CheckpointError, match="damaged header"):
         Surrogate.load(path)
 
@@ -190,10 +196,8 @@ def tree(**changed: object) -> Forest:
     parts: dict[str, object] = {
         "roots": np.array([0], dtype=np.int32),
         "feature": np.array([1, -1, -1], dtype=np.int16),
-        "threshold": np.array([0.5, 0.0, 0.0], dtype=np.float32),
-        "left": np.array([1, 0, 0], dtype=np.int32),
+        "number": np.array([0.5, 0.25, 0.75], dtype=np.float32),
         "right": np.array([2, 0, 0], dtype=np.int32),
-        "value": np.array([0.0, 0.25, 0.75], dtype=np.float32),
         "columns": 2,
         **changed,
     }
@@ -209,11 +213,12 @@ def test_rows_at_the_threshold_go_left() -> None:
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"left": np.array([0, 0, 0], dtype=np.int32)}, "must follow"),
+        ({"right": np.array([0, 0, 0], dtype=np.int32)}, "must follow"),
+        ({"feature": np.array([1, -1, 0], dtype=np.int16)}, "must follow"),
         ({"right": np.array([3, 0, 0], dtype=np.int32)}, "must follow"),
         ({"columns": 1}, "beyond 1"),
         ({"roots": np.array([3], dtype=np.int32)}, "roots"),
-        ({"value": np.zeros(2, dtype=np.float32)}, "same length"),
+        ({"number": np.zeros(2, dtype=np.float32)}, "same length"),
     ],
 )
 def test_trees_in_which_rows_would_never_arrive_are_refused(changed: dict[str, object], why: str) -> None:
@@ -230,7 +235,7 @@ def test_a_damaged_forest_is_refused_by_name(surrogate: Surrogate, tmp_path: Pat
     with safe_open(path, framework="pt") as file:
         header = file.metadata()
     tensors = load_file(path)
-    tensors["learned.forest.left"][0] = 0
+    tensors["learned.forest.right"][0] = 0
     save_file(tensors, path, header)
     with pytest.raises(CheckpointError, match="damaged forest"):
         Surrogate.load(path)

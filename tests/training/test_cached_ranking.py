@@ -31,6 +31,16 @@ def test_what_was_seen_helps_to_rank_all_runs(judged: Pool, name: str) -> None:
     assert kendall(predicted, judged.finals()) > 0.4
 
 
+def test_rows_of_a_seed_see_the_same_epochs_but_those_of_their_own_search(judged: Pool) -> None:
+    seen = {}
+    for name in ("scratch", "trees", "scratch-search"):
+        environment = Environment(judged, 30)
+        ROWS[name].make(None)(environment, np.random.default_rng(0))
+        seen[name] = [(o.run, o.epoch) for o in environment.history]
+    assert seen["scratch"] == seen["trees"] != seen["scratch-search"]
+    assert {len(epochs) for epochs in seen.values()} == {30}
+
+
 @pytest.mark.parametrize("curve", [True, False])
 def test_dyhpo_ranks_with_and_without_the_curve(judged: Pool, curve: bool) -> None:
     ranker = ByDyHPO(Steps(first=60, later=5), curve)

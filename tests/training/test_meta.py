@@ -117,8 +117,8 @@ def test_it_repeats_from_its_seed_and_leaves_the_generator_alone(
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["covar_module.log_reach"], other["covar_module.log_reach"])
     trees = [fit_forest([table], seed, 3) for seed in (0, 0, 1)]
-    assert np.array_equal(trees[0].threshold, trees[1].threshold)
-    assert not np.array_equal(trees[0].threshold[:20], trees[2].threshold[:20])
+    assert np.array_equal(trees[0].number, trees[1].number)
+    assert not np.array_equal(trees[0].number[:20], trees[2].number[:20])
 
 
 def test_learning_makes_later_scores_less_surprising(lesson: Lesson, groups: tuple[Group, ...]) -> None:

@@ -3,8 +3,9 @@
     python -m training.benchmarks.ranking --hub DIR [--surrogates DIR] [--methods fms,dyhpo] [--seeds 10]
         [--at 50,100] [--split meta-validation|meta-test] [--out DIR] [--json] [--quick]
 
-Each method searches the pool of a task (`training.benchmarks.cached`) and then predicts the final scores of
-all its runs; tau is between these and the scores that the corpus has, failed runs counting as 0. The rows are
+After a random search over the pool of a task (`training.benchmarks.cached`), half of whose epochs begin new
+runs, the final scores of all its runs are predicted; tau is between these and the scores that the corpus has,
+failed runs counting as 0. The rows of a seed see the same epochs, but those that say "own search". They are
 those of the paper's Table 1 (Mehta et al. 2024) as far as they need no raw weights, the surrogate's rivals on
 equal inputs, and the noise ceiling. DIR of ``--surrogates`` is what `training.meta_train --held-out` wrote: a
 task is judged with the surrogate that never saw its group; without it the meta-trained rows are left out.
@@ -114,7 +115,7 @@ def _report(
         table += [_row("noise ceiling", hub, f"{epochs} epochs", ceiling, taus) for epochs in at]
     setting = (
         f"{described(settings, tasks)}; Kendall's tau of predicted against true final scores of all runs of "
-        "the pool"
+        "the pool, after the same random searches unless a row says otherwise"
     )
     return Report("ranking", setting, table, targets(taus, at, ceiling))
 

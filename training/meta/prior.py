@@ -54,15 +54,16 @@ def as_arrays(trees: Sequence[DecisionTreeRegressor], columns: int) -> Forest:
         np.concatenate([getattr(t.tree_, name) + root for t, root in zip(trees, roots, strict=True)])
         for name in ("children_left", "children_right")
     )
+    inner = np.flatnonzero(~leaf)
+    assert np.array_equal(left[inner], inner + 1), "scikit-learn grows trees depth first, the left side first"
     feature = np.concatenate([tree.tree_.feature for tree in trees])
-    threshold = np.concatenate([tree.tree_.threshold for tree in trees])
+    threshold = _down(np.concatenate([tree.tree_.threshold for tree in trees]))
+    score = np.concatenate([tree.tree_.value[:, 0, 0] for tree in trees]).astype(np.float32)
     return Forest(
         roots=roots.astype(np.int32),
         feature=np.where(leaf, LEAF, feature).astype(np.int16),
-        threshold=_down(np.where(leaf, 0.0, threshold)),
-        left=np.where(leaf, 0, left).astype(np.int32),
+        number=np.where(leaf, score, threshold),
         right=np.where(leaf, 0, right).astype(np.int32),
-        value=np.concatenate([tree.tree_.value[:, 0, 0] for tree in trees]).astype(np.float32),
         columns=columns,
     )
 
