@@ -1,12 +1,13 @@
 """Meta-train surrogates on a corpus: one on all of it, or one for each group of tasks that it never sees.
 
-    python -m training.meta_train --hub DIR ... --out DIR [--held-out] [--steps N] [--seed N]
-        [--time-limit 60m]
+    python -m training.meta_train --hub DIR ... --out DIR [--held-out [--split meta-validation|meta-test]]
+        [--name NAME] [--steps N] [--seed N] [--time-limit 60m]
 
 Each DIR of --hub holds the shards of one hub, e.g. of timm-tiny, and those of accepted contributions. Written
 are ``all.safetensors``, or with --held-out ``without-GROUP.safetensors`` for every fold of
-`training.corpus.splits`, which the benchmarks judge on GROUP, and a JSON beside each that says how it came
-about. A surrogate that is there already is left as it is, so that a command that was stopped goes on.
+`training.corpus.splits`, or of one split, which the benchmarks judge on GROUP, and a JSON beside each that
+says how it came about. NAME is what the one on all of it is called in logs and cards. A surrogate that is
+there already is left as it is, so that a command that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 from tqdm import tqdm
@@ -24,7 +26,7 @@ from tqdm import tqdm
 from fms_hub.corpus import manifest
 from fms_hub.errors import FMSHubError, UsageError
 from fms_hub.records import Budget
-from training.benchmarks.cached.folds import belonging
+from training.benchmarks.cached.folds import Split, belonging, split_of
 from training.benchmarks.cached.pool import Pool
 from training.benchmarks.cached.start import hub_pools
 from training.corpus.splits import Splits, read_splits
@@ -43,13 +45,15 @@ class Job:
     pools: tuple[Pool, ...]
 
 
-def jobs(found: Mapping[str, Pool], splits: Splits, *, leave_out: bool) -> Iterator[Job]:
-    """One for everything, or one for each fold that has a task to be judged on."""
+def jobs(
+    found: Mapping[str, Pool], splits: Splits, *, leave_out: bool, split: Split | None = None
+) -> Iterator[Job]:
+    """One for everything, or one for each fold, of one split or any, that has a task to be judged on."""
     if not leave_out:
         yield Job(ALL, tuple(found.values()))
         return
     for fold in splits.folds():
-        if belonging(found, splits, fold, "test"):
+        if split in (None, split_of(fold)) and belonging(found, splits, fold, "test"):
             yield Job(file_name(fold.groups), tuple(belonging(found, splits, fold, "train").values()))
 
 
@@ -86,6 +90,8 @@ def main() -> None:
     parser.add_argument("--hub", type=Path, nargs="+", required=True, help="folders of one hub's shards each")
     parser.add_argument("--out", type=Path, required=True, help="folder of the surrogates")
     parser.add_argument("--held-out", action="store_true", help="one for each group of tasks, without it")
+    parser.add_argument("--split", choices=get_args(Split), help="of the groups to hold out; default: all")
+    parser.add_argument("--name", default=ALL, help="of the surrogate on all of it, in logs and cards")
     parser.add_argument("--steps", type=int, default=Settings.steps, help="of the process' parameters")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--time-limit", default="8h")
@@ -103,7 +109,7 @@ def _run(arguments: argparse.Namespace) -> None:
     found = together(arguments.hub)
     corpus = {folder.name: manifest.digest(manifest.read(folder)[0]) for folder in arguments.hub}
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for job in jobs(found, read_splits(), leave_out=arguments.held_out):
+    for job in jobs(found, read_splits(), leave_out=arguments.held_out, split=arguments.split):
         path = arguments.out / f"{job.name}.safetensors"
         if path.exists():
             continue
@@ -112,12 +118,12 @@ def _run(arguments: argparse.Namespace) -> None:
             return
         started = time.perf_counter()
         with tqdm(desc=job.name, unit="step") as bar:
-            made = _fit(job, settings, bar)
+            made = _fit(job, arguments.name if job.name == ALL else job.name, settings, bar)
         _write(path, made, job, settings, corpus, time.perf_counter() - started)
         print(f"{path}: deviations times {made.widened:.2f}")
 
 
-def _fit(job: Job, settings: Settings, bar: tqdm) -> Fitted:
+def _fit(job: Job, name: str, settings: Settings, bar: tqdm) -> Fitted:
     reached: dict[str, int] = {}
 
     def report(stage: str, step: int, loss: float) -> None:
@@ -125,7 +131,7 @@ def _fit(job: Job, settings: Settings, bar: tqdm) -> Fitted:
         bar.update(step - reached.get(stage, 0))
         reached[stage] = step
 
-    return fit(job.name, job.pools, read_splits(), settings, report)
+    return fit(name, job.pools, read_splits(), settings, report)
 
 
 def _write(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from loopback_client import LoopbackHub
 
+from fms_hub.surrogate import pretrained
 from fms_hub.surrogate.surrogate import Surrogate
 from tests import taught
 
@@ -242,7 +243,10 @@ run("surrogate", "pull", "bundled", "--json")
     verified, pulled, listed, described, again = map(json.loads, told[1:6])
     assert verified == {"name": "org/best", **source, "compared_with": ["--sha256"]}
     assert pulled == {"name": "org/best", **source, "before": None}
-    assert listed == [
+    assert listed[0] == {
+        "name": "bundled", "commit": None, "sha256": pretrained.locate("bundled").source.sha256, "here": True
+    }  # fmt: skip
+    assert listed[1:] == [
         {"name": "org/best", "commit": FIRST, "sha256": one, "here": True},
         {"name": "org/more", "commit": None, "sha256": None, "here": False},
     ]
@@ -262,7 +266,8 @@ run("surrogate", "verify", "org/best", "--sha256", "{one}")
     two = f"org/best@{SECOND} sha256:{digest(files['two'])}"
     assert told[:2] == [f"{two} (moved from {FIRST})", f"{two} (as before)"]
     assert told[2].split() == ["name", "commit", "sha256", "here"]
-    assert told[3].split() == ["org/best", SECOND[:12], digest(files["two"])[:12], "yes"]
+    assert told[3].split()[0] == "bundled"
+    assert told[4].split() == ["org/best", SECOND[:12], digest(files["two"])[:12], "yes"]
     assert [line.split() for line in told if line.startswith(("name  ", "commit  "))][1:] == [
         ["name", "one"],
         ["commit", FIRST],

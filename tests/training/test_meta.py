@@ -185,6 +185,13 @@ def test_each_job_leaves_out_a_group_and_candidates_that_saw_it(pools: Sequence[
     assert [one.task.name for one in made[0].pools] == ["flowers5", "smiles", "gtsrb"]
     assert {run.candidate for one in made[0].pools for run in one.runs} == {CANDIDATES[0]}
     assert {run.candidate for one in made[1].pools for run in one.runs} == set(CANDIDATES)
+    by_split = {
+        split: [job.name for job in jobs(found, read_splits(), leave_out=True, split=split)]
+        for split in ("meta-validation", "meta-test")
+    }
+    assert sorted(by_split["meta-validation"] + by_split["meta-test"]) == sorted(job.name for job in made)
+    assert "without-flowers" in by_split["meta-validation"]
+    assert "without-characters" in by_split["meta-test"]
     (everything,) = jobs(found, read_splits(), leave_out=False)
     assert (everything.name, len(everything.pools)) == ("all", 4)
 

@@ -52,7 +52,7 @@ def folds(pools: Mapping[str, Pool], splits: Splits, split: Split) -> Iterator[J
     """
     found = 0
     for fold in splits.folds():
-        if bool(fold.groups & DEVELOPMENT) != (split == "meta-validation"):
+        if split_of(fold) != split:
             continue
         judged = belonging(pools, splits, fold, "test")
         if judged:
@@ -60,6 +60,11 @@ def folds(pools: Mapping[str, Pool], splits: Splits, split: Split) -> Iterator[J
             yield Judged(fold.groups, judged, belonging(pools, splits, fold, "train"))
     if not found:
         raise UsageError(f"none of the tasks {', '.join(sorted(pools))} is in the split {split}.")
+
+
+def split_of(fold: Fold) -> Split:
+    """The split that a fold belongs to."""
+    return "meta-validation" if fold.groups & DEVELOPMENT else "meta-test"
 
 
 def belonging(pools: Mapping[str, Pool], splits: Splits, fold: Fold, part: Part) -> dict[str, Pool]:
