@@ -43,6 +43,12 @@ The name stands for the same file from its first use on; `fms-hub surrogate pull
 """
 
 
+_USE_FOLDER: Final = """\
+## Use
+
+`fms-hub recommend path/to/images --surrogate FOLDER`, with the folder of this file. What comes with the
+package is called `bundled` and needs no name.
+"""
 _TABLES: Final = {
     "corpus": ("shards of", "sha256 over the sha256 of their files"),
     "data": ("images of the tasks", "licence"),
@@ -86,8 +92,14 @@ class Outcome:
     address: str | None = None
 
 
-def write_folder(surrogate: Path, out: Path, told: Told, repo: str) -> Path:
+def write_folder(surrogate: Path, out: Path, told: Told, repo: str | None) -> Path:
     """Write what a repository gets: the very file, its header as config.json, the card.
+
+    Args:
+        surrogate: the file.
+        out: the folder, new or written before.
+        told: in the card.
+        repo: it is meant for; None where it stays a folder.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -116,7 +128,7 @@ def write_folder(surrogate: Path, out: Path, told: Told, repo: str) -> Path:
     return out
 
 
-def render(told: Told, repo: str) -> str:
+def render(told: Told, repo: str | None) -> str:
     """The card: metadata with model-index in YAML, then text and tables."""
     head: dict[str, Any] = {
         "library_name": "fms_hub",
@@ -129,7 +141,7 @@ def render(told: Told, repo: str) -> str:
     parts = [
         f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---",
         told.text.strip() or f"# {told.name}\n\nA surrogate of fms_hub, meta-trained on logged runs.",
-        _USE.format(repo=repo).strip(),
+        (_USE_FOLDER if repo is None else _USE.format(repo=repo)).strip(),
     ]
     if told.training:
         parts.append("## Training\n\n" + _training(told.training))
@@ -239,7 +251,7 @@ def _publish(arguments: argparse.Namespace) -> Outcome:
     if arguments.yes and arguments.repo is None:
         raise UsageError("--yes needs --repo ORGANISATION/NAME, where it is to go.")
     told = _told(arguments)
-    out = write_folder(arguments.surrogate, arguments.out, told, arguments.repo or "ORGANISATION/NAME")
+    out = write_folder(arguments.surrogate, arguments.out, told, arguments.repo)
     sha256 = pretrained.locate(out).source.sha256
     files = sorted(out.iterdir())
     size = sum(path.stat().st_size for path in files)

@@ -108,8 +108,9 @@ def test_pictures_stand_with_the_results_of_their_benchmark(
 
 
 def test_without_results_and_report_the_card_is_short_and_sound(tmp_path: Path, file: Path) -> None:
-    publish.write_folder(file, tmp_path / "out", publish.Told("taught", "mit"), "org/best")
+    publish.write_folder(file, tmp_path / "out", publish.Told("taught", "mit"), None)
     card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert "--surrogate FOLDER" in card.text and "None" not in card.text
     assert card.data.license == "mit" and card.data.eval_results is None
     assert "# taught" in card.text and "## Training" not in card.text
 
