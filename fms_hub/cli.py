@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 a mistake in what was asked, 1 anything else that failed, 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -250,6 +251,8 @@ def _warn_in_one_line(message: Warning | str, *_: object) -> None:
 def main() -> None:
     """Run the command line; errors of ours become one line and an exit code."""
     warnings.showwarning = _warn_in_one_line  # type: ignore[assignment]
+    # What the Hub's client would warn of stands in our own errors; whoever sets the variable sees it, too.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
         app()
     except UsageError as error:

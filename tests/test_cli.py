@@ -69,8 +69,10 @@ def test_the_table_shows_every_run_and_the_winner(folder: Path, tmp_path: Path) 
 
 
 def test_an_interrupted_search_exits_with_130_and_goes_on(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    command = [*CLI, "select", str(folder), *SEARCH, "--budget", "6 epochs", "--out", str(out), "--json"]
+    out = (
+        tmp_path / "run"
+    )  # of a search that is far from its end when it is interrupted, on a busy machine, too
+    command = [*CLI, "select", str(folder), *SEARCH, "--budget", "40 epochs", "--out", str(out), "--json"]
     running = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     )
@@ -78,14 +80,14 @@ def test_an_interrupted_search_exits_with_130_and_goes_on(folder: Path, tmp_path
     while time.monotonic() < deadline and not ((out / FILE_NAME).exists() and read_history(out)):
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
+    _, errors = running.communicate(timeout=120)
     assert running.returncode == 130
     assert "run the same command again" in errors
     assert "Traceback" not in errors
     before = read_history(out)
-    assert 0 < len(before) < 6
+    assert 0 < len(before) < 40
     again = subprocess.run(command, capture_output=True, text=True, timeout=300, env=ENVIRONMENT, check=True)
-    assert json.loads(again.stdout)["budget"]["epochs"] == 6
+    assert json.loads(again.stdout)["budget"]["epochs"] == 40
     assert read_history(out)[: len(before)] == before
 
 
