@@ -72,27 +72,31 @@ def probe_candidate(candidate: Candidate, trainer: Trainer) -> Probe:
     )
 
 
-def require_probing(
-    surrogate: Surrogate, candidates: int, trainer: Trainer, budget: Budget, seconds: Mapping[str, float]
-) -> None:
-    """Whether probing every candidate is of use, and leaves something of the budget.
-
-    Args:
-        surrogate: of the search.
-        candidates: how many.
-        trainer: of the search.
-        budget: of the search.
-        seconds: of one epoch of each candidate, as far as measured.
+def require_taught(surrogate: Surrogate) -> None:
+    """Whether probes are of use to a surrogate.
 
     Raises:
-        UsageError: the surrogate does not know what probes mean.
-        BudgetError: nothing would be left.
+        UsageError: it does not know what they mean.
     """
     if surrogate.learned is None:
         raise UsageError(
             f"the surrogate {surrogate.name!r} learns from this search alone and cannot use probes; name a "
             "meta-trained one, or leave probe out."
         )
+
+
+def require_probing(candidates: int, trainer: Trainer, budget: Budget, seconds: Mapping[str, float]) -> None:
+    """Whether probing every candidate leaves something of the budget.
+
+    Args:
+        candidates: how many.
+        trainer: of the search.
+        budget: of the search.
+        seconds: of one epoch of each candidate, as far as measured.
+
+    Raises:
+        BudgetError: nothing would be left.
+    """
     images, per_epoch = len(sample(trainer.task, seed=trainer.seed)), trainer.task.info.sizes["train"]
     epochs = probing_epochs(candidates * images, per_epoch)
     time_needed = sum(seconds.values()) * images / (PASSES * per_epoch)

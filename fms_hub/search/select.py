@@ -24,7 +24,7 @@ from fms_hub.records import Budget, Candidate
 from fms_hub.search.acquisition import Rule
 from fms_hub.search.candidates import Candidates, describe_candidates, measure_seconds
 from fms_hub.search.generator import Proposals, check_proposals
-from fms_hub.search.inquire import inquire, require_probing
+from fms_hub.search.inquire import inquire, require_probing, require_taught
 from fms_hub.search.loop import Loop
 from fms_hub.search.measuring import KeptCosts, costs_of, write_costs
 from fms_hub.search.objectives import Goals
@@ -133,6 +133,8 @@ def select(
     check_proposals(proposals, Space(space))
     recipes = _recipes(Space(space))
     model = resolve_surrogate(surrogate)
+    if probe:
+        require_taught(model)
     chosen = resolve(candidates)
     terms = terms_of(chosen)
     require_within(terms, max_download, shown=progress)
@@ -165,7 +167,7 @@ def select(
     seconds = measure_seconds(chosen, trainer, progress=progress) if timed else {}
     _check_budget(limit, seconds)
     if probe:
-        require_probing(model, len(chosen), trainer, limit, seconds)
+        require_probing(len(chosen), trainer, limit, seconds)
     selector = Selector(
         names,
         budget=limit,

@@ -74,7 +74,8 @@ def test_probes_are_logged_first_charged_believed_and_read_back(tmp_path: Path) 
 
 def test_probing_is_refused_before_anything_is_spent(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"'scratch' learns from this search alone.*leave probe out"):
-        search(tmp_path / "a", surrogate="scratch")
+        # Before any file is looked at: such a folder is not there either.
+        fms_hub.select(tmp_path / "absent", CANDIDATES, surrogate="scratch", probe=True, out=tmp_path / "a")
     with pytest.raises(BudgetError, match=r"2 candidates on 152 images costs 1 of 1 epochs, which leaves"):
         search(tmp_path / "b", budget="1 epoch")
     assert not (tmp_path / "a").exists()
@@ -84,9 +85,9 @@ def test_probing_is_refused_before_anything_is_spent(tmp_path: Path) -> None:
 def test_a_time_limit_must_outlast_the_probes() -> None:
     trainer = Trainer(digits(240), image_size=32, device="cpu")
     seconds = {"a": 30.0, "b": 60.0}
-    require_probing(taught.surrogate(), 2, trainer, Budget(seconds=31.0), seconds)
+    require_probing(2, trainer, Budget(seconds=31.0), seconds)
     with pytest.raises(BudgetError, match=r"takes about 30 s here.* a budget of 29 s"):
-        require_probing(taught.surrogate(), 2, trainer, Budget(seconds=29.0), seconds)
+        require_probing(2, trainer, Budget(seconds=29.0), seconds)
 
 
 def test_what_looking_costs() -> None:
