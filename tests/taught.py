@@ -68,4 +68,4 @@ def pool(name: str, seed: int, runs: int = 40) -> Pool:
 def surrogate() -> Surrogate:
     """Meta-trained a little on two of these tasks, whose scores rise with the learning rate."""
     pools = [pool(name, seed, runs=16) for seed, name in enumerate(TASKS[:2])]
-    return fit("taught", pools, read_splits(), Settings(steps=60, trees=20)).surrogate
+    return fit("taught", pools, read_splits(), Settings(steps=60, trees=60)).surrogate

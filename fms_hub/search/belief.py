@@ -38,18 +38,10 @@ class Belief:
 
     def asked(self, configurations: Sequence[Configuration]) -> Inputs:
         """The questions how new runs would end."""
-        problem = self.problem
-        queries = [
-            Query(
-                configuration.candidate,
-                configuration.hyperparameters,
-                problem.horizon,
-                problem.horizon,
-                (),
-                problem.start.get(configuration.candidate),
-            )
-            for configuration in configurations
-        ]
+        problem, queries = self.problem, []
+        for asked in configurations:
+            start, end = problem.start.get(asked.candidate), problem.horizon
+            queries.append(Query(asked.candidate, asked.hyperparameters, end, end, (), start, start))
         return encode(problem, queries)
 
 

@@ -82,7 +82,15 @@ def problem_of(
 
 @dataclass(frozen=True)
 class Query:
-    """One row for the surrogate: what is known of a run, and the later epoch that is asked about."""
+    """One row for the surrogate: what is known of a run, and the later epoch that is asked about.
+
+    Attributes:
+        candidate, hyperparameters, horizon: of the run.
+        epoch: asked about.
+        curve: of the run so far.
+        weights: pooled weight graph of its newest checkpoint, (W,); None if unknown.
+        start: that of the checkpoint it started from.
+    """
 
     candidate: str
     hyperparameters: Mapping[str, Value]
@@ -90,6 +98,7 @@ class Query:
     epoch: int
     curve: tuple[Observation, ...]
     weights: Vector | None
+    start: Vector | None
 
 
 @dataclass(frozen=True)
@@ -133,10 +142,15 @@ def query(
     epoch: int | None = None,
 ) -> Query:
     """The question about a run at ``epoch`` (its own if None), given its curve so far."""
-    before = sketches.get((curve[-1].run, curve[-1].epoch) if curve else (subject.run, 0))
-    weights = problem.start.get(subject.candidate) if before is None and not curve else before
+    start = sketches.get((subject.run, 0), problem.start.get(subject.candidate))
     return Query(
-        subject.candidate, subject.hyperparameters, subject.horizon, epoch or subject.epoch, curve, weights
+        subject.candidate,
+        subject.hyperparameters,
+        subject.horizon,
+        epoch or subject.epoch,
+        curve,
+        sketches.get((curve[-1].run, curve[-1].epoch)) if curve else start,
+        start,
     )
 
 
@@ -154,6 +168,7 @@ def encode(problem: Problem, queries: Sequence[Query]) -> Inputs:
         fidelity=np.stack([epochs / horizons, images / 4.0], axis=1),
         curve=np.array([_curve(problem, q) for q in queries]).reshape(n, 6),
         weights=np.array([_or_absent(q.weights, width) for q in queries]).reshape(n, width),
+        start=np.array([_or_absent(q.start, width) for q in queries]).reshape(n, width),
         task=np.tile(problem.task, (n, 1)),
         embedding=np.tile(_or_absent(problem.known.embedding, len(EMBEDDING)), (n, 1)),
         metadata=_table(problem, problem.known.metadata, len(METADATA))[candidate],

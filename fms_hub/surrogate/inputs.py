@@ -17,7 +17,7 @@ METADATA = ("log_parameters", "pretrained", "log_source_classes", "source_accura
 
 @dataclass(frozen=True)
 class Inputs:
-    """n rows in nine groups. A row of NaN says that the group is absent for that row.
+    """n rows in ten groups. A row of NaN says that the group is absent for that row.
 
     Attributes:
         hyperparameters: (n, H), see `fms_hub.search.space`.
@@ -27,6 +27,7 @@ class Inputs:
             first validation score, last gain, last training loss squashed to (0, 1); absent before the
             first epoch.
         weights: (n, W), pooled weight graph of the checkpoint that the epoch starts from.
+        start: (n, W), the same of the checkpoint that the run started from.
         task: (n, T), meta-features of the task.
         embedding: (n, E), a small encoder's response to the task, see `fms_hub.finetune.embedding`.
         metadata: (n, M), what is written about the candidate, see `METADATA`.
@@ -39,6 +40,7 @@ class Inputs:
     fidelity: Rows
     curve: Rows
     weights: Rows
+    start: Rows
     task: Rows
     embedding: Rows
     metadata: Rows

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fms_hub.surrogate.foresight import doubted, foresee
 from fms_hub.surrogate.forest import Forest
 from fms_hub.surrogate.inputs import METADATA, Inputs
 from fms_hub.surrogate.kernel import Group
@@ -21,11 +22,11 @@ from fms_hub.surrogate.residual import FIDELITY
 from fms_hub.surrogate.scaling import Scaling, with_presence
 from fms_hub.weights.pooling import POOLED
 
-READ = ("hyperparameters", "fidelity", "curve", "weights", "task", "embedding", "metadata", "probes")
-"""The groups that the forest reads, in the order of its columns. The candidate's number, which means
-something else in every search, is not among them."""
-ABSENT = -9.0
-"""What the forest is shown where a group is absent: below everything that a column can be."""
+READ = (
+    "hyperparameters", "fidelity", "curve", "weights", "start", "task", "embedding", "metadata", "probes",
+)  # fmt: skip
+"""The groups that meta-training reads. The candidate's number, which means something else in every search,
+is not among them."""
 UNKNOWN = "unknown"
 """The group of hyperparameters that meta-training never saw."""
 Columns = NDArray[np.float64]
@@ -33,10 +34,17 @@ Columns = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Rows:
-    """Inputs as the process sees them: x (n, D), and the prior mean of each row's score (n,)."""
+    """Inputs as the process sees them.
+
+    Attributes:
+        x: (n, D).
+        mean: of each row's score before the process has a say, (n,).
+        deviation: what the process models is (score - mean) / deviation, (n,), > 0.
+    """
 
     x: Tensor
     mean: Tensor
+    deviation: Tensor
 
 
 @dataclass(frozen=True)
@@ -81,8 +89,9 @@ class Learned:
         hyperparameters: names of the encoded columns it knows, in order.
         widths: of the groups in `READ`, by name.
         scaling: of the weights.
-        forest: the prior mean.
-        parameters: of the process over what the forest leaves over, by name.
+        forest: what a score gains on the last one that was seen, or on 0 before there is any.
+        doubt: how far off that typically is: the logarithm of the deviation.
+        parameters: of the process over what the forest leaves over, in units of that deviation, by name.
         range: of the architectures it has seen.
     """
 
@@ -90,6 +99,7 @@ class Learned:
     widths: Mapping[str, int]
     scaling: Scaling
     forest: Forest
+    doubt: Forest
     parameters: Mapping[str, Tensor]
     range: Range
 
@@ -124,12 +134,9 @@ class Learned:
         unknown = inputs.hyperparameters[:, known:]
         if unknown.shape[1]:
             x = np.hstack([x, with_presence(unknown)])
-        return Rows(torch.from_numpy(x), torch.from_numpy(self.forest.predict(forest_columns(seen))))
-
-
-def forest_columns(inputs: Inputs) -> Columns:
-    """What the forest reads, (n, D): the groups of `READ` side by side."""
-    return np.hstack([_shown(getattr(inputs, name)) for name in READ])
+        mean = foresee(self.forest, seen)
+        deviation = doubted(self.doubt, seen, mean)
+        return Rows(torch.from_numpy(x), torch.from_numpy(mean), torch.from_numpy(deviation))
 
 
 def residual_groups(widths: Mapping[str, int]) -> tuple[Group, ...]:
@@ -164,10 +171,6 @@ def _sized(weights: Columns, metadata: Columns) -> Columns:
     alone = np.full_like(weights, np.nan)
     alone[:, POOLED.index("global_log_parameters")] = np.where(size > 0.0, size, np.nan)
     return np.where(np.isnan(weights).any(axis=1, keepdims=True), alone, weights)
-
-
-def _shown(block: Columns) -> Columns:
-    return np.where(np.isnan(block).any(axis=1, keepdims=True), ABSENT, block)
 
 
 def _widened(name: str, block: Columns, width: int) -> Columns:

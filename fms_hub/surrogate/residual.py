@@ -24,8 +24,8 @@ from fms_hub.surrogate.kernel import Group, GroupedKernel, matern, typical_lengt
 
 FIDELITY = "fidelity"
 """The group that all others are multiplied with; it is present in every row."""
-_SHARE = 0.01
-"""Typical variance of each term, of scores between guessing, 0, and perfect, 1."""
+_SHARE = 0.2
+"""Typical variance of each term, in units of the squared deviation that is foreseen."""
 
 
 class ResidualKernel(GroupedKernel):

@@ -20,7 +20,7 @@ from fms_hub.surrogate.learned import Learned, Range, residual_groups
 from fms_hub.surrogate.process import Form, Process
 from fms_hub.surrogate.scaling import Scaling
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 Tensors = dict[str, Tensor]
 _FOREST = {
     "roots": torch.int32,
@@ -28,7 +28,9 @@ _FOREST = {
     "number": torch.float32,
     "right": torch.int32,
 }
-"""Arrays of the forest."""
+"""Arrays of a forest."""
+_FORESTS = ("forest", "doubt")
+_DTYPES = {f"learned.{name}.{array}": dtype for name in _FORESTS for array, dtype in _FOREST.items()}
 Shape = tuple[int | None, ...]
 """None where any length will do."""
 
@@ -63,7 +65,7 @@ def save(path: Path, content: Content) -> None:
         config["learned"] = {
             "hyperparameters": list(content.learned.hyperparameters),
             "widths": dict(content.learned.widths),
-            "forest_columns": content.learned.forest.columns,
+            "columns": {name: getattr(content.learned, name).columns for name in _FORESTS},
             "range": list(content.learned.range.columns),
         }
         tensors |= {
@@ -71,10 +73,8 @@ def save(path: Path, content: Content) -> None:
             "learned.range.high": torch.from_numpy(content.learned.range.high),
         }
         tensors |= _under("learned.parameters", content.learned.parameters)
-        tensors |= {
-            f"learned.forest.{name}": torch.from_numpy(getattr(content.learned.forest, name))
-            for name in _FOREST
-        }
+        for name in _FORESTS:
+            tensors |= _forest_tensors(f"learned.{name}", getattr(content.learned, name))
         tensors |= _scaling_tensors("learned.scaling", content.learned.scaling)
     if content.form is not None and content.scaling is not None:
         config["form"] = {"groups": _plain(content.form.groups), "residual": content.form.residual}
@@ -131,12 +131,13 @@ def header(path: Path) -> dict[str, Any]:
 
 
 def _learned(config: Mapping[str, Any], tensors: Tensors) -> Learned:
-    arrays = {name: tensors[f"learned.forest.{name}"].numpy() for name in _FOREST}
+    forests = {name: _forest(f"learned.{name}", tensors, config["columns"][name]) for name in _FORESTS}
     return Learned(
         tuple(config["hyperparameters"]),
         dict(config["widths"]),
         _scaling("learned.scaling", tensors),
-        Forest(**arrays, columns=config["forest_columns"]),
+        forests["forest"],
+        forests["doubt"],
         _of("learned.parameters", tensors),
         Range(
             tuple(config["range"]),
@@ -172,7 +173,7 @@ def _expected(config: Mapping[str, Any]) -> dict[str, Shape]:
         form = Form(residual_groups(widths), residual=True)
         shapes |= _parameter_shapes("learned.parameters", form)
         shapes |= _scaling_shapes("learned.scaling", widths)
-        shapes |= {f"learned.forest.{name}": (None,) for name in _FOREST}
+        shapes |= {f"learned.{name}.{array}": (None,) for name in _FORESTS for array in _FOREST}
         ends = (len(config["learned"]["range"]),)
         shapes |= {"learned.range.low": ends, "learned.range.high": ends}
     if "form" in config:
@@ -210,7 +211,7 @@ def _check(path: Path, tensors: Tensors, expected: Mapping[str, Shape]) -> None:
         found = tuple(tensors[name].shape)
         if len(found) != len(shape) or any(e not in (None, f) for e, f in zip(shape, found, strict=True)):
             raise CheckpointError(f"{path}: tensor {name} has shape {found}, expected {shape}.")
-        dtype = _FOREST.get(name.removeprefix("learned.forest."), torch.float64)
+        dtype = _DTYPES.get(name, torch.float64)
         if tensors[name].dtype != dtype:
             raise CheckpointError(f"{path}: tensor {name} is {tensors[name].dtype}, expected {dtype}.")
         if not bool(tensors[name].isfinite().all()):
@@ -224,6 +225,15 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
 def _of(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
     start = f"{prefix}."
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
+def _forest_tensors(prefix: str, forest: Forest) -> Tensors:
+    return {f"{prefix}.{array}": torch.from_numpy(getattr(forest, array)) for array in _FOREST}
+
+
+def _forest(prefix: str, tensors: Tensors, columns: int) -> Forest:
+    arrays = {array: tensors[f"{prefix}.{array}"].numpy() for array in _FOREST}
+    return Forest(**arrays, columns=columns)
 
 
 def _scaling_tensors(prefix: str, scaling: Scaling) -> Tensors:

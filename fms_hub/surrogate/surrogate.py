@@ -33,9 +33,9 @@ MOST_ROWS = 2048
 
 @dataclass(frozen=True)
 class _Data:
-    """What the process is conditioned on: columns (n, D), and the scores (n,) less their prior mean.
+    """What the process is conditioned on: columns (n, D), and what it models of the scores, (n,).
 
-    Scores are in units of ``spread`` around ``centre``.
+    Those are in units of ``spread`` around ``centre``; of a meta-trained surrogate see `Rows`.
     """
 
     x: Tensor
@@ -158,7 +158,8 @@ class Surrogate:
         data = start.data or _Data(rows.x[:0], rows.mean[:0], 0.0, 1.0)
         with torch.no_grad():
             marginals = predict(start._process(data), data.x, data.y, rows.x)
-            mean, deviation = rows.mean + marginals.mean, marginals.variance.sqrt()
+            mean = rows.mean + rows.deviation * marginals.mean
+            deviation = rows.deviation * marginals.variance.sqrt()
         stretch = 1.0 if self.learned is None else self.learned.stretch(inputs)
         return Posterior(data.centre + data.spread * mean.numpy(), stretch * data.spread * deviation.numpy())
 
@@ -243,12 +244,12 @@ class Surrogate:
             return self.learned.rows(inputs)
         assert self.scaling is not None
         columns = self.scaling.columns(inputs)
-        return Rows(columns, torch.zeros(len(columns), dtype=columns.dtype))
+        return Rows(columns, columns.new_zeros(len(columns)), columns.new_ones(len(columns)))
 
     def _prepare(self, inputs: Inputs, scores: NDArray[np.float64]) -> _Data:
         rows = self._rows(inputs)
         if self.learned is not None:
-            return _Data(rows.x, torch.from_numpy(scores) - rows.mean, 0.0, 1.0)
+            return _Data(rows.x, (torch.from_numpy(scores) - rows.mean) / rows.deviation, 0.0, 1.0)
         spread = float(scores.std())
         # One score, or equal ones, say nothing of the spread; accuracies differ by tenths.
         spread = spread if spread > 1e-3 else 0.1

@@ -83,7 +83,7 @@ def test_the_surrogate_learns_from_earlier_runs_as_from_its_own(tmp_path: Path) 
     own = replace(given, history=given.earlier, earlier=())
     assert {o.run for o in given.earlier} == {-1, -2, -3, -4, -5}
     assert (given.history, given.observed) == ((), own.history)
-    asked = encode(given.problem, [Query("wide", {"learning_rate": 0.5}, 4, 4, (), None)])
+    asked = encode(given.problem, [Query("wide", {"learning_rate": 0.5}, 4, 4, (), None, None)])
     known = [conditioned(s, Surrogate()).posterior(asked) for s in (given, own)]
     assert known[0].mean == known[1].mean
     assert warm._surrogate(given) is not warm._base

@@ -8,16 +8,23 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
 
 from fms_hub.errors import CheckpointError
-from fms_hub.surrogate.forest import Forest
+from fms_hub.surrogate.foresight import forest_columns, weights_columns
+from fms_hub.surrogate.forest import LEAF, Forest
 from fms_hub.surrogate.inputs import Inputs
-from fms_hub.surrogate.learned import READ, UNKNOWN, Learned, Range, forest_columns, residual_groups
+from fms_hub.surrogate.learned import (
+    READ,
+    UNKNOWN,
+    Learned,
+    Range,
+    residual_groups,
+)
 from fms_hub.surrogate.scaling import Scaling
 from fms_hub.surrogate.storage import FORMAT_VERSION
 from fms_hub.surrogate.surrogate import Surrogate
-from training.meta.prior import as_arrays
+from training.meta.boosting import Boosting, as_arrays, averaged, boosted
 from training.meta.train import blank
 
 HYPERPARAMETERS = ("a", "b", "c")
@@ -32,7 +39,8 @@ def example(n: int, seed: int = 0, extra: int = 0) -> tuple[Inputs, NDArray[np.f
         hyperparameters,
         np.full((n, 2), 0.5),
         np.full((n, 6), np.nan),
-        rng.normal(size=(n, 7)),
+        weights := rng.normal(size=(n, 7)),
+        weights + rng.normal(size=(n, 7)),
         np.full((n, 4), 0.5),
         np.full((n, 2), 0.5),
         rng.random((n, 5)),
@@ -42,17 +50,28 @@ def example(n: int, seed: int = 0, extra: int = 0) -> tuple[Inputs, NDArray[np.f
     return inputs, scores
 
 
+def constant(deviation: float) -> Forest:
+    """What is always in the same doubt."""
+    return Forest(
+        roots=np.zeros(1, dtype=np.int32),
+        feature=np.full(1, LEAF, dtype=np.int16),
+        number=np.full(1, np.log(deviation), dtype=np.float32),
+        right=np.zeros(1, dtype=np.int32),
+        columns=9,
+    )
+
+
 @pytest.fixture(scope="module")
 def learned() -> Learned:
     """A forest that was trained to say 0.2 + 0.5 a, and a process whose terms are typical."""
     inputs, scores = example(400, seed=9)
     model = RandomForestRegressor(30, max_features=1.0, min_samples_leaf=2, random_state=0)
     columns = forest_columns(inputs)
-    forest = as_arrays(model.fit(columns, scores).estimators_, columns.shape[1])
+    forest = as_arrays(model.fit(columns, scores).estimators_, columns.shape[1], rate=1 / 30)
     widths = {name: getattr(inputs, name).shape[1] for name in READ}
     parameters = blank(residual_groups(widths)).parameters_by_name()
     seen = Range.of(inputs.weights, [2, 5])
-    return Learned(HYPERPARAMETERS, widths, Scaling.of(inputs), forest, parameters, seen)
+    return Learned(HYPERPARAMETERS, widths, Scaling.of(inputs), forest, constant(0.1), parameters, seen)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +119,7 @@ def test_a_fit_starts_from_what_was_learned_and_stays_near_it(surrogate: Surroga
 
 
 @pytest.mark.parametrize(
-    "group", ["weights", "task", "embedding", "metadata", "hyperparameters", "candidate"]
+    "group", ["weights", "start", "task", "embedding", "metadata", "hyperparameters", "candidate"]
 )
 def test_missing_groups_are_normal(surrogate: Surrogate, group: str) -> None:
     inputs, scores = example(20)
@@ -123,7 +142,8 @@ def test_unknown_hyperparameters_join_the_process_but_not_the_forest(surrogate: 
 
 def test_absent_weights_of_another_width_are_absent_and_present_ones_refused(surrogate: Surrogate) -> None:
     inputs, _ = example(5)
-    absent = dataclasses.replace(inputs, weights=np.full((5, 1), np.nan), task=np.full((5, 1), np.nan))
+    gone = np.full((5, 1), np.nan)
+    absent = dataclasses.replace(inputs, weights=gone, start=gone, task=gone)
     assert np.isfinite(surrogate.posterior(absent).mean).all()
     with pytest.raises(ValueError, match="7 weights features, this search has 9"):
         surrogate.posterior(dataclasses.replace(inputs, weights=np.zeros((5, 9))))
@@ -186,10 +206,79 @@ def test_the_forest_says_what_scikit_learn_says() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(300, 6)), rng.normal(size=300)
     model = RandomForestRegressor(7, min_samples_leaf=3, random_state=0).fit(x, y)
-    ours = as_arrays(model.estimators_, 6).predict(np.vstack([x, rng.normal(size=(5000, 6))]))
+    ours = as_arrays(model.estimators_, 6, rate=1 / 7).predict(np.vstack([x, rng.normal(size=(5000, 6))]))
     theirs = model.predict(np.vstack([x, np.random.default_rng(0).normal(size=(0, 6))]))
     np.testing.assert_allclose(ours[:300], theirs, atol=1e-6)
     assert len(ours) == 5300
+
+
+def test_boosted_trees_say_what_scikit_learn_says_and_follow_the_scores() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 6)).astype(np.float32).astype(np.float64)
+    y = 5.0 + x[:, 0] * (x[:, 1] > 0.0)
+    how = Boosting(trees=80, rate=0.1, depth=4, smallest=5, rows=0.5, columns=0.5)
+    model = GradientBoostingRegressor(
+        n_estimators=80, learning_rate=0.1, max_depth=4, min_samples_leaf=5, subsample=0.5, max_features=0.5,
+        init="zero", random_state=3,
+    )  # fmt: skip
+    found = boosted(x, y, how, seed=3).predict(x)
+    np.testing.assert_allclose(found, y.mean() + model.fit(x, y - y.mean()).predict(x), atol=1e-5)
+    assert np.corrcoef(found, y)[0, 1] > 0.95
+    assert not np.array_equal(found, boosted(x, y, how, seed=4).predict(x))
+
+
+def test_it_foresees_gains_on_the_last_score(learned: Learned) -> None:
+    inputs, _ = example(6)
+    fresh = learned.rows(inputs).mean
+    curve = np.full((6, 6), 0.4)
+    curve[:, 1] = np.linspace(0.1, 0.6, 6)
+    seen = dataclasses.replace(inputs, curve=curve)
+    expected = curve[:, 1] + learned.forest.predict(forest_columns(seen))
+    np.testing.assert_allclose(learned.rows(seen).mean.numpy(), expected)
+    np.testing.assert_allclose(fresh.numpy(), learned.forest.predict(forest_columns(inputs)))
+
+
+def test_doubt_scales_what_is_believed(learned: Learned, surrogate: Surrogate) -> None:
+    inputs, _ = example(10, seed=1)
+    unsure = dataclasses.replace(surrogate, learned=dataclasses.replace(learned, doubt=constant(0.2)))
+    np.testing.assert_allclose(unsure.posterior(inputs).std, 2.0 * surrogate.posterior(inputs).std, rtol=1e-5)
+    np.testing.assert_allclose(unsure.posterior(inputs).mean, surrogate.posterior(inputs).mean)
+    halved = surrogate.condition(inputs, learned.rows(inputs).mean.numpy() + 0.1).posterior(inputs)
+    again = unsure.condition(inputs, learned.rows(inputs).mean.numpy() + 0.2).posterior(inputs)
+    moved = [believed.mean - learned.rows(inputs).mean.numpy() for believed in (halved, again)]
+    np.testing.assert_allclose(moved[1], 2.0 * moved[0], rtol=1e-5)
+
+
+def test_two_boosted_sums_are_averaged_and_one_may_be_blind() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(300, 6)), rng.normal(size=300)
+    how = Boosting(trees=9, rate=0.3, depth=3, smallest=5, rows=0.5, columns=0.5)
+    sighted, blind = boosted(x, y, how, 0), boosted(x, y, how, 1, np.array([0, 2, 5]))
+    both = averaged([sighted, blind])
+    np.testing.assert_allclose(both.predict(x), (sighted.predict(x) + blind.predict(x)) / 2, atol=1e-6)
+    other = np.where(np.isin(np.arange(6), [0, 2, 5]), x, 0.0)
+    assert np.array_equal(blind.predict(other), blind.predict(x))
+    assert not np.array_equal(sighted.predict(other), sighted.predict(x))
+
+
+@pytest.mark.parametrize(("said", "meant"), [(1e-9, 0.005), (1e9, 1.0)])
+def test_doubt_stays_within_what_scores_can_be(learned: Learned, said: float, meant: float) -> None:
+    odd = dataclasses.replace(learned, doubt=constant(said))
+    np.testing.assert_allclose(odd.rows(example(3)[0]).deviation.numpy(), meant)
+
+
+def test_weights_are_read_as_start_and_change(learned: Learned) -> None:
+    inputs, _ = example(4)
+    columns = forest_columns(inputs)
+    start = len(HYPERPARAMETERS) + 2 + 6
+    assert np.array_equal(columns[:, start : start + 7], inputs.start)
+    assert np.array_equal(columns[:, start + 7 : start + 14], inputs.weights - inputs.start)
+    assert np.flatnonzero(weights_columns(inputs)).tolist() == list(range(start, start + 14))
+
+
+def test_rows_of_another_width_are_refused(learned: Learned) -> None:
+    with pytest.raises(ValueError, match="read 9 columns, found 4"):
+        learned.doubt.predict(np.zeros((2, 4)))
 
 
 def tree(**changed: object) -> Forest:

@@ -32,7 +32,7 @@ def example(n: int, seed: int = 0) -> tuple[Inputs, NDArray[np.float64]]:
     fidelity = np.stack([epoch / 12, 0.5 + 0.1 * np.log10(epoch)], axis=1)
     none, task = np.full((n, 2), np.nan), np.full((n, 3), 0.5)
     inputs = Inputs(
-        hyperparameters, fidelity, curve, weights, task, none, none, none, candidate.astype(np.int64)
+        hyperparameters, fidelity, curve, weights, none, task, none, none, none, candidate.astype(np.int64)
     )
     return inputs, scores
 

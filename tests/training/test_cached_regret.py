@@ -21,7 +21,7 @@ from training.benchmarks.cached.pool import Pool
 from training.benchmarks.cached.regrets import Table, picture, targets
 from training.benchmarks.cached.report import Report, TableRow, Target, append_log
 from training.benchmarks.cached.scoring import Curves
-from training.benchmarks.cached.searches import Contest, Job, contest, expected_seconds
+from training.benchmarks.cached.searches import SHARE, Contest, Job, contest, expected_seconds, part
 from training.corpus.splits import read_splits
 
 MakePool = Callable[..., Pool]
@@ -82,6 +82,16 @@ def test_searches_are_stored_and_read_back(
     assert second.out == first.out
     assert "about 0.00 hours" in second.err
     assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+def test_each_seed_searches_another_part_of_the_pool(make_pool: MakePool) -> None:
+    pool = make_pool()
+    ids = [[run.id for run in part(pool, seed).runs] for seed in (0, 0, 1)]
+    assert ids[0] == ids[1] != ids[2]
+    assert len(ids[0]) == round(SHARE * len(pool.runs)) < len(pool.runs)
+    everything = [run.id for run in pool.runs]
+    assert ids[0] == [name for name in everything if name in ids[0]]
+    assert len(part(pool.only([0]), 0).runs) == 1
 
 
 def test_another_pool_or_budget_is_searched_again(make_pool: MakePool, tmp_path: Path) -> None:

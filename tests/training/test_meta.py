@@ -11,16 +11,17 @@ from scipy.stats import kendalltau
 
 from fms_hub.errors import UsageError
 from fms_hub.search.encoding import lookbacks
+from fms_hub.surrogate.foresight import doubted, foresee
 from fms_hub.surrogate.kernel import Group
-from fms_hub.surrogate.learned import READ, forest_columns, residual_groups
+from fms_hub.surrogate.learned import READ, residual_groups
 from tests.taught import CANDIDATES, TASKS, pool
 from training.benchmarks.cached.environment import BudgetSpent, Environment
 from training.benchmarks.cached.ours import Ours
 from training.benchmarks.cached.pool import Pool
 from training.corpus.splits import read_splits
 from training.meta.episodes import episode, final_rows, seen_rows, spend
-from training.meta.fitting import Fitted, fit
-from training.meta.prior import fit_forest
+from training.meta.fitting import Fitted, _widening, fit
+from training.meta.prior import Foreseen, fit_doubt, fit_forest
 from training.meta.table import NONE, Table, table_of
 from training.meta.train import Lesson, Settings, blank, deviations, learn, scaling_of, widen, without
 from training.meta_train import jobs, surrogate_of
@@ -38,7 +39,7 @@ def table(pools: Sequence[Pool]) -> Table:
 
 @pytest.fixture(scope="module")
 def fitted(pools: Sequence[Pool]) -> Fitted:
-    return fit("three tasks", pools[1:], read_splits(), Settings(steps=100, trees=30))
+    return fit("three tasks", pools[1:], read_splits(), Settings(steps=100, trees=80))
 
 
 def test_a_table_asks_what_a_search_asks(table: Table, pools: Sequence[Pool]) -> None:
@@ -86,7 +87,8 @@ def test_an_episode_asks_only_about_what_is_not_known(table: Table) -> None:
 
 @pytest.fixture(scope="module")
 def lesson(table: Table) -> Lesson:
-    return Lesson.of(table, scaling_of([table.inputs]), np.full(len(table.scores), 0.3))
+    flat = Foreseen(table, np.full(len(table.scores), 0.3))
+    return Lesson.of(flat, scaling_of([table.inputs]), np.full(len(table.scores), 0.2))
 
 
 @pytest.fixture(scope="module")
@@ -129,13 +131,32 @@ def test_learning_makes_later_scores_less_surprising(lesson: Lesson, groups: tup
 
 
 def test_a_forest_foresees_a_task_of_a_group_it_never_saw(pools: Sequence[Pool], table: Table) -> None:
-    forest = fit_forest([table_of(one) for one in pools[1:]], 0, 30)
+    forest = fit_forest([table_of(one) for one in pools[1:]], 0, 80)
     rows = final_rows(table, np.zeros(len(table.epochs), dtype=np.int64))
-    foreseen = forest.predict(forest_columns(table.inputs.rows(rows)))
+    foreseen = foresee(forest, table.inputs.rows(rows))
     assert kendalltau(foreseen, table.scores[rows]).statistic > 0.5
-    bare = {name: np.full_like(getattr(table.inputs, name), np.nan) for name in ("weights", "task")}
-    foreseen = forest.predict(forest_columns(table.inputs.showing(bare).rows(rows)))
+    bare = {n: np.full_like(getattr(table.inputs, n), np.nan) for n in ("weights", "start", "task")}
+    foreseen = foresee(forest, table.inputs.showing(bare).rows(rows))
     assert kendalltau(foreseen, table.scores[rows]).statistic > 0.4
+
+
+def test_doubt_is_larger_where_trees_were_further_off(table: Table) -> None:
+    inputs = table.inputs
+    early = np.isnan(inputs.curve[:, 0])
+    noise = np.random.default_rng(0).normal(size=len(table.scores)) * np.where(early, 0.2, 0.02)
+    foreseen = Foreseen(table, table.scores - noise)
+    deviation = doubted(fit_doubt([foreseen], 0), inputs, foreseen.mean)
+    assert np.median(deviation[early]) == pytest.approx(0.2, rel=0.35)
+    assert np.median(deviation[~early]) == pytest.approx(0.02, rel=0.35)
+
+
+def test_widening_lets_groups_count_alike() -> None:
+    near, far = np.linspace(0.0, 1.0, 1000), np.linspace(0.0, 10.0, 10)
+    factor = _widening([near, far])
+    inside = [np.mean(z <= 1.645 * factor) for z in (near, far)]
+    assert inside == pytest.approx([1.0, 0.8], abs=0.11)
+    assert _widening([10.0 * near]) == pytest.approx(9.0 / 1.645, rel=0.01)
+    assert _widening([near]) == 1.0  # never narrower
 
 
 def test_widening_scales_deviations_and_no_mean(lesson: Lesson, groups: tuple[Group, ...]) -> None:

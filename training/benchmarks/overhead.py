@@ -1,6 +1,6 @@
 """What a step of the search costs besides training, and what the package weighs.
 
-    python -m training.benchmarks.overhead [--json]
+    python -m training.benchmarks.overhead [--surrogate NAME] [--json]
 
 Run it with nothing else on the machine. The search is a real one, on a fifth of the digits so that
 its epochs are short: the overhead depends on the number of observations and on the networks, not on
@@ -52,11 +52,11 @@ def small_digits() -> Task:
     return task_from_arrays("small-digits", digits.info.classes, train=(pixels, digits.train.labels[:360]))
 
 
-def measure_steps(observations: int) -> tuple[Observation, ...]:
-    """The history of a real search over the bundled candidates."""
+def measure_steps(observations: int, surrogate: str) -> tuple[Observation, ...]:
+    """The history of a real search over the bundled candidates by the surrogate of that name."""
     with tempfile.TemporaryDirectory() as folder:
-        found = select(small_digits(), budget=f"{observations} epochs", out=folder, progress=False)
-        return found.history
+        budget = f"{observations} epochs"
+        return select(small_digits(), budget=budget, surrogate=surrogate, out=folder, progress=False).history
 
 
 def command_seconds(command: list[str], repeats: int = 7) -> float:
@@ -81,6 +81,7 @@ def wheel_megabytes() -> float:
 def main() -> None:
     """Measure, print the table or JSON."""
     parser = argparse.ArgumentParser(prog="python -m training.benchmarks.overhead")
+    parser.add_argument("--surrogate", default="bundled", help="name, folder or file; scratch for none")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
 
@@ -88,7 +89,7 @@ def main() -> None:
     importing = command_seconds([sys.executable, "-c", "import fms_hub"])
     helping = command_seconds([sys.executable, "-m", "fms_hub.cli", "--help"])
     wheel = wheel_megabytes()
-    history = measure_steps(OBSERVATIONS)
+    history = measure_steps(OBSERVATIONS, arguments.surrogate)
     late = [o.overhead for o in history if abs(history.index(o) - 100) <= WINDOW // 2]
     targets = [
         Target("overhead a step at 100 observations, mean seconds", 0.3, statistics.mean(late)),

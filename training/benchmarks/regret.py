@@ -5,14 +5,13 @@
         [--json] [--quick]
 
 On a task all methods choose from one finite pool of cached runs (`training.benchmarks.cached`); a continuous
-proposal snaps to the nearest untried row, which the table says with "snaps". Intervals are 95 %, clustered
-by task. The regrets are defined in `training.benchmarks.cached.scoring`, the splits in
-`training.benchmarks.cached.folds`.
+proposal snaps to the nearest untried row, which the table says with "snaps". Each seed searches another four
+fifths of the pool, the same for all methods. Intervals are 95 %, clustered by task. The regrets are defined
+in `training.benchmarks.cached.scoring`, the splits in `training.benchmarks.cached.folds`.
 
 Expected hours are printed first. Every search is stored under ``--out``, with a picture of them all,
-``regret.svg``, and not repeated, unless the pool,
-what was learned from, or the budget is another. ``--split meta-test`` writes date, command and result into
-``training/LOG.md``.
+``regret.svg``, and not repeated, unless the pool, what was learned from, or the budget is another.
+``--split meta-test`` writes date, command and result into ``training/LOG.md``.
 
 DIR of ``--surrogates`` is what `training.meta_train --held-out` wrote, for ``fms``. FILE of ``--seconds`` is
 written by `training.benchmarks.cached.step_time`; without it seconds are left out. FILE of ``--logme`` is
@@ -36,7 +35,7 @@ from training.benchmarks.cached.judging import judged_tasks, parse_searches, sea
 from training.benchmarks.cached.methods import METHODS
 from training.benchmarks.cached.regrets import Table, picture, targets
 from training.benchmarks.cached.report import LOG, Report
-from training.benchmarks.cached.searches import Contest, Job, contest, expected_seconds
+from training.benchmarks.cached.searches import SHARE, Contest, Job, contest, expected_seconds
 
 
 def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
@@ -104,7 +103,8 @@ def _setting(settings: argparse.Namespace, prepared: Contest) -> str:
     quick = "; quick, with rough forms of methods" if settings.quick else ""
     return (
         f"hub {prepared.jobs[0].pool.hub}, {settings.split}, {len(sizes)} tasks ({tasks}), pools of "
-        f"{min(sizes)} to {max(sizes)} runs, {settings.seeds} seeds, {settings.budget} epochs a search; "
+        f"{min(sizes)} to {max(sizes)} runs, {settings.seeds} seeds with {SHARE:.0%} of them each, "
+        f"{settings.budget} epochs a search; "
         f"seconds: {seconds}; proposals of methods marked 'snaps' are replaced by the nearest untried "
         f"row{quick}"
     )

@@ -158,9 +158,10 @@ def _asked(
     queries, scores = [], []
     for curve, seen, epoch in places:
         last = curve[epoch - 1]
+        start = sketches.get((last.run, 0), problem.start.get(last.candidate))
         weights = latest(sketches.get((last.run, before)) for before in range(seen + 1))
         queries.append(
-            Query(last.candidate, last.hyperparameters, last.horizon, epoch, curve[:seen], weights)
+            Query(last.candidate, last.hyperparameters, last.horizon, epoch, curve[:seen], weights, start)
         )
         scores.append(problem.above_chance(float(last.score or 0.0)))
     return queries, scores

@@ -1,8 +1,8 @@
-"""One surrogate from the pools of some tasks: a forest, and a process over what it leaves over.
+"""One surrogate from the pools of some tasks: trees, their doubt, and a process over what they leave over.
 
-Groups of tasks are left out in turn: the process learns from what forests say of groups they have not seen,
-and how far processes are off on groups they have not learned from says by how much all deviations are to be
-widened. Nothing outside the given pools is looked at.
+Groups of tasks are left out in turn: doubt and process learn from what trees say of groups they have not
+seen, and how far processes are off on groups they have not learned from says by how much all deviations are
+to be widened. Nothing outside the given pools is looked at.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fms_hub.errors import UsageError
-from fms_hub.surrogate.learned import READ, Learned, Range, forest_columns, residual_groups
+from fms_hub.surrogate.foresight import doubted, foresee
+from fms_hub.surrogate.learned import READ, Learned, Range, residual_groups
 from fms_hub.surrogate.scaling import Scaling
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.weights.pooling import POOLED
 from training.benchmarks.cached.pool import Pool
 from training.corpus.splits import Splits
 from training.corpus.tasks import dataset
-from training.meta.prior import fit_forest
+from training.meta.prior import Foreseen, fit_doubt, fit_forest
 from training.meta.table import Table, table_of
 from training.meta.train import Lesson, Settings, deviations, learn, scaling_of, widen
 
 ARCHITECTURE = tuple(number for number, name in enumerate(POOLED) if name.startswith("global_"))
 """Columns of a pooled weight graph that say what the network looks like."""
 COVERAGE, QUANTILE = 0.9, 1.645
-"""Deviations are widened until so large a share of scores lies within so many of them."""
+"""Deviations are widened until so large a share of scores, groups counting alike, is within so many."""
 Report = Callable[[str, int, float], None]
 
 
@@ -40,7 +42,7 @@ class Fitted:
         surrogate: without observations.
         widened: factor on all deviations.
         off: share of scores within `QUANTILE` deviations before widening, by the group left out.
-        error: root mean squared error of the forest's foresight, by the group left out.
+        error: root mean squared error of what trees foresee, by the group left out.
     """
 
     surrogate: Surrogate
@@ -85,13 +87,14 @@ def fit(
     widths = {name: getattr(everything[0].inputs, name).shape[1] for name in READ}
     columns = residual_groups(widths)
     scaling = scaling_of([table.inputs for table in everything])
-    lessons = {group: _lessons(group, groups, scaling, settings, report) for group in sorted(groups)}
+    foreseen = {group: _foreseen(group, groups, settings, report) for group in sorted(groups)}
+    lessons = {group: _lessons(group, foreseen, scaling, settings) for group in foreseen}
     off = {}
     for group in lessons:
         rest = [lesson for other in lessons if other != group for lesson in lessons[other]]
         process = learn(columns, rest, settings, partial(report, f"without {group}"))
         off[group] = np.abs(deviations(process, lessons[group]))
-    factor = float(np.mean([np.quantile(z, COVERAGE) for z in off.values()]) / QUANTILE)
+    factor = _widening(list(off.values()))
     process = learn(columns, [x for part in lessons.values() for x in part], settings, partial(report, "all"))
     widen(process, factor)
     learned = Learned(
@@ -99,6 +102,7 @@ def fit(
         widths,
         scaling,
         fit_forest(everything, settings.seed, settings.trees),
+        fit_doubt([one for part in foreseen.values() for one in part], settings.seed),
         process.parameters_by_name(),
         Range.of(np.vstack([table.inputs.weights for table in everything]), ARCHITECTURE),
     )
@@ -106,26 +110,37 @@ def fit(
         Surrogate(name, learned),
         factor,
         {group: float(np.mean(z < QUANTILE)) for group, z in off.items()},
-        {group: _error(part) for group, part in lessons.items()},
+        {group: _error(part) for group, part in foreseen.items()},
     )
 
 
-def _lessons(
-    group: str,
-    groups: Mapping[str, Sequence[Table]],
-    scaling: Scaling,
-    settings: Settings,
-    report: Report,
-) -> list[Lesson]:
-    """The group's tasks, as a forest over all other groups foresees them."""
+def _foreseen(
+    group: str, groups: Mapping[str, Sequence[Table]], settings: Settings, report: Report
+) -> list[Foreseen]:
+    """What trees over all other groups foresee of the group's tasks."""
     rest = [table for other in sorted(groups) if other != group for table in groups[other]]
     forest = fit_forest(rest, settings.seed, settings.trees)
-    lessons = [
-        Lesson.of(table, scaling, forest.predict(forest_columns(table.inputs))) for table in groups[group]
-    ]
-    report(f"forest without {group}", 1, _error(lessons))
-    return lessons
+    found = [Foreseen(table, foresee(forest, table.inputs)) for table in groups[group]]
+    report(f"trees without {group}", 1, _error(found))
+    return found
 
 
-def _error(lessons: Sequence[Lesson]) -> float:
-    return float(np.sqrt(np.mean([float(lesson.residuals.square().mean()) for lesson in lessons])))
+def _lessons(
+    group: str, foreseen: Mapping[str, Sequence[Foreseen]], scaling: Scaling, settings: Settings
+) -> list[Lesson]:
+    """The group's tasks, in units of the doubt that was learned from all other groups."""
+    doubt = fit_doubt([one for other in foreseen if other != group for one in foreseen[other]], settings.seed)
+    return [Lesson.of(one, scaling, doubted(doubt, one.table.inputs, one.mean)) for one in foreseen[group]]
+
+
+def _widening(off: Sequence[NDArray[np.float64]]) -> float:
+    """The factor, >= 1, under which a share of `COVERAGE` is within `QUANTILE` deviations, groups alike."""
+    weights = np.concatenate([np.full(len(z), 1.0 / len(z)) for z in off])
+    z = np.concatenate(off)
+    order = np.argsort(z)
+    place = np.searchsorted(np.cumsum(weights[order]), COVERAGE * weights.sum())
+    return max(1.0, float(z[order][min(place, len(z) - 1)]) / QUANTILE)
+
+
+def _error(foreseen: Sequence[Foreseen]) -> float:
+    return float(np.sqrt(np.mean([np.square(one.table.scores - one.mean).mean() for one in foreseen])))

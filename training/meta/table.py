@@ -66,9 +66,9 @@ def table_of(pool: Pool) -> Table:
         curve = observations(run, number)
         for seen, epoch in _asked(run):
             row[number, seen, epoch] = len(queries)
-            weights = latest_sketch(pool, run, seen)
+            start, weights = latest_sketch(pool, run, 0), latest_sketch(pool, run, seen)
             queries.append(
-                Query(run.candidate, run.hyperparameters, run.horizon, epoch, curve[:seen], weights)
+                Query(run.candidate, run.hyperparameters, run.horizon, epoch, curve[:seen], weights, start)
             )
             score = curve[epoch - 1].score
             scores.append(0.0 if score is None else problem.above_chance(score))

@@ -1,6 +1,6 @@
-"""The process over what a forest leaves over: its parameters are learned from episodes of many tasks.
+"""The process over what trees leave over: its parameters are learned from episodes of many tasks.
 
-Each task's residuals are those of a forest that never saw its group, as they will be on a task of a user.
+Each task's residuals are those of trees that never saw its group, as they will be on a task of a user.
 Source of the form: kernels learned over many tasks, M. Patacchiola et al., "Bayesian meta-learning for the
 few-shot setting via deep kernels", 2020; M. Wistuba and J. Grabocka, "Few-shot Bayesian optimization with
 deep kernel surrogates", 2021.
@@ -25,6 +25,7 @@ from fms_hub.surrogate.learned import residual_columns
 from fms_hub.surrogate.process import Form, Marginals, Process, predict
 from fms_hub.surrogate.scaling import Scaling
 from training.meta.episodes import Episode, episode
+from training.meta.prior import TREES, Foreseen
 from training.meta.table import Table
 
 DROPPED = {"weights": 0.2, "candidate": 0.2}
@@ -44,12 +45,12 @@ class Settings:
     Attributes:
         steps: of the process' parameters, one episode each.
         seed: of everything.
-        trees: of a forest.
+        trees: of each sum that foresees scores.
     """
 
     steps: int = 300
     seed: int = 0
-    trees: int = 100
+    trees: int = TREES
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class Lesson:
     Attributes:
         table: says which rows are which questions.
         columns: (N, D).
-        residuals: (N,), scores less what a forest without the task's group foresaw.
+        residuals: (N,), scores less what trees without the task's group foresaw, over the doubt in that.
     """
 
     table: Table
@@ -67,10 +68,11 @@ class Lesson:
     residuals: Tensor
 
     @classmethod
-    def of(cls, table: Table, scaling: Scaling, foreseen: NDArray[np.float64]) -> Lesson:
-        """From the forest's predictions, (N,)."""
-        columns = torch.from_numpy(residual_columns(table.inputs, scaling))
-        return cls(table, columns, torch.from_numpy(table.scores - foreseen))
+    def of(cls, foreseen: Foreseen, scaling: Scaling, deviation: NDArray[np.float64]) -> Lesson:
+        """From what was foreseen, and how far off that typically is, (N,)."""
+        columns = torch.from_numpy(residual_columns(foreseen.table.inputs, scaling))
+        residuals = (foreseen.table.scores - foreseen.mean) / deviation
+        return cls(foreseen.table, columns, torch.from_numpy(residuals))
 
 
 def scaling_of(inputs: Sequence[Inputs]) -> Scaling:

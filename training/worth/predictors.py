@@ -47,6 +47,7 @@ def _inputs(hub: Hub, known: Mapping[str, Array], blocks: Sequence[str]) -> Inpu
         fidelity=_absent(n),
         curve=known["curve"] if "curve" in blocks else _absent(n),
         weights=np.hstack(weights) if weights else _absent(n),
+        start=_absent(n),
         task=np.hstack([hub.tasks, *metadata]),
         embedding=_absent(n),
         metadata=_absent(n),

@@ -24,6 +24,8 @@ from training.benchmarks.cached.environment import Environment
 from training.corpus.problem import latest, problem_of_task
 
 Vector = NDArray[np.float64]
+WEIGHTS = frozenset({"weights", "start"})
+"""The groups of inputs that weights are in."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Ours:
         surrogate: what the search starts from.
         rule: of the acquisition.
         refit: observations between two fits of the kernel's parameters; 0 keeps those of meta-training.
-        without: groups of inputs that the surrogate is not shown, e.g. ``{"weights"}``.
+        without: groups of inputs that the surrogate is not shown, e.g. ``WEIGHTS``.
         tradeoff: a cost of the candidates to weigh against the score; None means that only the score counts.
     """
 
@@ -131,8 +133,10 @@ class State:
         found = []
         for run, epoch in zip(runs.tolist(), epochs.tolist(), strict=True):
             what, curve = self._environment.configurations[run], curves.get(run, ())
-            weights = self._latest(run, len(curve))
-            found.append(Query(what.candidate, what.hyperparameters, what.horizon, epoch, curve, weights))
+            start, weights = self._latest(run, 0), self._latest(run, len(curve))
+            found.append(
+                Query(what.candidate, what.hyperparameters, what.horizon, epoch, curve, weights, start)
+            )
         return found
 
     def _sketches(self) -> dict[tuple[int, int], Vector]:

@@ -89,7 +89,7 @@ def _of_runs(hub: str, task: TaskRow, rows: pd.DataFrame, known: Known) -> Outsi
 def _queries(last: pd.DataFrame) -> Iterator[Query]:
     for row in last.itertuples():
         values: dict[str, Any] = json.loads(str(row.hyperparameters))
-        yield Query(str(row.candidate), values, int(str(row.horizon)), int(str(row.epoch)), (), None)
+        yield Query(str(row.candidate), values, int(str(row.horizon)), int(str(row.epoch)), (), None, None)
 
 
 def _of_results(results: list[CandidateRow], written: Written) -> Outside:
@@ -99,7 +99,7 @@ def _of_results(results: list[CandidateRow], written: Written) -> Outside:
     blind: Mapping[str, CandidateRow] = {row.name: replace(row, accuracy=None) for row in results}
     problem = _problem(task, written.known(task, blind), tuple(sorted(blind)))
     defaults = problem.space.default()
-    queries = [Query(row.name, defaults, FULL_RUN, FULL_RUN, (), None) for row in results]
+    queries = [Query(row.name, defaults, FULL_RUN, FULL_RUN, (), None, None) for row in results]
     scores = [problem.above_chance(row.accuracy or 0.0) for row in results]
     return Outside(TIMM, task, encode(problem, queries), np.array(scores))
 

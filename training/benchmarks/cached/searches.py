@@ -22,6 +22,9 @@ from training.benchmarks.cached.pool import Pool
 from training.benchmarks.cached.scoring import Curves, score
 
 DIGITS = 6
+SHARE = 0.8
+"""Of a pool that each seed searches, another one: methods without chance of their own are judged on more than
+one search, too."""
 _NAMES = ("regret", "final", "test", "seconds")
 
 
@@ -93,11 +96,13 @@ class Contest:
         return found
 
     def _one(self, job: Job, search: Search, seed: int, path: Path, key: str) -> Curves:
-        seconds = None if self.times is None else epoch_seconds(job.pool, self.times)
+        # One seed is the same pool and start for all methods of a task, and others on each task.
+        start = derived_seed(job.task, seed)
+        pool = part(job.pool, start)
+        seconds = None if self.times is None else epoch_seconds(pool, self.times)
         began = time.monotonic()
-        # One seed is the same start for all methods of a task, and another on each task.
-        history = run(search, Environment(job.pool, self.budget, seconds), derived_seed(job.task, seed))
-        curves = rounded(score(job.pool, history, self.budget))
+        history = run(search, Environment(pool, self.budget, seconds), start)
+        curves = rounded(score(pool, history, self.budget))
         _write(path, key, curves, time.monotonic() - began)
         return curves
 
@@ -117,9 +122,17 @@ class Contest:
             self.budget,
             times,
             self.quick,
+            SHARE,
             _digest(job),
         ]
         return hashlib.sha256(json.dumps([method.note, *parts], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def part(pool: Pool, seed: int) -> Pool:
+    """A share of `SHARE` of the runs, at random and in their order; one at least."""
+    runs = len(pool.runs)
+    chosen = np.random.default_rng(seed).permutation(runs)[: max(1, round(SHARE * runs))]
+    return pool.only(np.sort(chosen).tolist())
 
 
 def contest(
