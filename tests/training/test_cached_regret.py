@@ -94,6 +94,15 @@ def test_each_seed_searches_another_part_of_the_pool(make_pool: MakePool) -> Non
     assert len(part(pool.only([0]), 0).runs) == 1
 
 
+def test_a_search_is_scored_by_the_part_that_it_had(make_pool: MakePool, tmp_path: Path) -> None:
+    pool = make_pool(10)
+    everything = contest(
+        [Job("t", pool, {}, {})], [METHODS["random"]], range(6), 200, None, tmp_path, quick=False
+    ).run()
+    assert [curves.regret[-1] for curves in everything.values()] == [0.0] * 6
+    assert len({tuple(curves.regret) for curves in everything.values()}) > 1
+
+
 def test_another_pool_or_budget_is_searched_again(make_pool: MakePool, tmp_path: Path) -> None:
     def prepared(pool: Pool, budget: int = 12) -> Contest:
         return contest(

@@ -11,7 +11,7 @@ from scipy.stats import kendalltau
 
 from fms_hub.errors import UsageError
 from fms_hub.search.encoding import lookbacks
-from fms_hub.surrogate.foresight import doubted, foresee
+from fms_hub.surrogate.foresight import doubted, foresee, weights_columns
 from fms_hub.surrogate.kernel import Group
 from fms_hub.surrogate.learned import READ, residual_groups
 from tests.taught import CANDIDATES, TASKS, pool
@@ -138,6 +138,15 @@ def test_a_forest_foresees_a_task_of_a_group_it_never_saw(pools: Sequence[Pool],
     bare = {n: np.full_like(getattr(table.inputs, n), np.nan) for n in ("weights", "start", "task")}
     foreseen = foresee(forest, table.inputs.showing(bare).rows(rows))
     assert kendalltau(foreseen, table.scores[rows]).statistic > 0.4
+
+
+def test_one_of_the_two_sums_goes_without_weights(table: Table) -> None:
+    forest = fit_forest([table], 0, 15)
+    weights = np.flatnonzero(weights_columns(table.inputs))
+    ends = [*forest.roots[1:], len(forest.feature)]
+    asked = [np.isin(forest.feature[a:b], weights).any() for a, b in zip(forest.roots, ends, strict=True)]
+    assert len(asked) == 30
+    assert sum(asked[:15]) > 5 and not any(asked[15:])
 
 
 def test_doubt_is_larger_where_trees_were_further_off(table: Table) -> None:
