@@ -135,6 +135,16 @@ def test_meta_test_is_written_into_the_log(
     capsys.readouterr()
 
 
+def test_a_table_of_several_hubs_shows_them_all() -> None:
+    rows = [
+        TableRow("m", hub, "6 epochs", "regret", mean, 0.0, 1.0, 3) for hub, mean in (("a", 0.1), ("b", 0.2))
+    ]
+    shown = Report("regret", "both", rows, []).markdown()
+    assert "| regret, a | 6 epochs | n |" in shown and "| m | 0.100 (0.000, 1.000) | 3 |" in shown
+    assert "| regret, b | 6 epochs | n |" in shown and "| m | 0.200 (0.000, 1.000) | 3 |" in shown
+    assert "| regret | 6 epochs | n |" in Report("regret", "one", rows[:1], []).markdown()
+
+
 def test_a_log_entry_by_hand(tmp_path: Path) -> None:
     row = TableRow("a", "h", "5 epochs", "regret", 0.5, 0.4, 0.6, 3)
     report = Report("regret", "hub h", [row], [Target("less", 0.5, None, False)])

@@ -67,10 +67,12 @@ class Report:
         return json.dumps(asdict(self), allow_nan=False)
 
     def markdown(self) -> str:
-        """A table for each metric, methods down and points of the budget across; then the targets."""
+        """A table for each metric and hub, methods down and points of the budget across; then the targets."""
         parts = [self.setting]
-        for metric in dict.fromkeys(row.metric for row in self.rows):
-            parts.append(_table(metric, [row for row in self.rows if row.metric == metric]))
+        several = len({row.hub for row in self.rows}) > 1
+        for metric, hub in dict.fromkeys((row.metric, row.hub) for row in self.rows):
+            rows = [row for row in self.rows if (row.metric, row.hub) == (metric, hub)]
+            parts.append(_table(f"{metric}, {hub}" if several else metric, rows))
         for target in self.targets:
             measured = "not measured" if target.measured is None else f"{target.measured:.3f}"
             parts.append(
@@ -80,11 +82,11 @@ class Report:
         return "\n\n".join(parts)
 
 
-def _table(metric: str, rows: Sequence[TableRow]) -> str:
+def _table(title: str, rows: Sequence[TableRow]) -> str:
     points = list(dict.fromkeys(row.at for row in rows))
     cells = {(row.method, row.at): f"{row.mean:.3f} ({row.low:.3f}, {row.high:.3f})" for row in rows}
     counts = {row.method: str(row.n) for row in rows}
-    lines = [[metric, *points, "n"], ["---"] * (len(points) + 2)]
+    lines = [[title, *points, "n"], ["---"] * (len(points) + 2)]
     lines += [[m, *(cells.get((m, at), "") for at in points), n] for m, n in counts.items()]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
