@@ -16,7 +16,7 @@ from fms_hub.records import Candidate, Probe
 from fms_hub.search.candidates import describe_candidates
 from fms_hub.search.inquire import inquire, probe_candidate
 from fms_hub.search.known import METADATA, PROBES, Known, metadata_vector, probe_vector
-from fms_hub.surrogate.forest import Forest
+from fms_hub.surrogate.forest import LEAF, Forest
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.tasks.dataset import load_task
 from fms_hub.tasks.embedding import EMBEDDING
@@ -100,7 +100,9 @@ def test_probes_reach_the_surrogate_of_a_recommendation() -> None:
         right=np.array([2, 0, 0], np.int32),
         columns=columns,
     )
-    surrogate = replace(base, learned=replace(base.learned, forest=probed))
+    flat = np.zeros(1, np.int32)
+    level = Forest(flat, np.full(1, LEAF, np.int16), np.full(1, -2.0, np.float32), flat, columns=9)
+    surrogate = replace(base, learned=replace(base.learned, forest=probed, doubt=level))
     scores = [
         fms_hub.recommend(
             "digits", NAMES[:1], surrogate=surrogate, image_size=32, probe=probe, progress=False
