@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fms_hub.surrogate.forest import Forest
-from fms_hub.surrogate.inputs import Inputs
+from fms_hub.surrogate.inputs import WEIGHTS, Inputs
 
-WEIGHTS = ("start", "change")
-"""The blocks of the forest's columns that weights are in."""
+READ = ("hyperparameters", "fidelity", "curve", *WEIGHTS, "task", "embedding", "metadata", "probes")
+"""The groups that meta-training reads, in the order of the forest's columns. The candidate's number, which
+means something else in every search, is not among them."""
 LAST = 1
 """The column of the curve that has the last score."""
 DEVIATIONS = (0.005, 1.0)
@@ -37,28 +38,14 @@ def last_seen(inputs: Inputs) -> Columns:
 
 
 def forest_columns(inputs: Inputs) -> Columns:
-    """What the forest reads, (n, D): groups of inputs side by side, weights as start and change since."""
-    return np.hstack([_shown(block) for block in _read(inputs).values()])
+    """What the forest reads, (n, D): the groups of `READ`, weights as what has changed since the start."""
+    changed = inputs.showing({"weights": inputs.weights - inputs.start})
+    return np.hstack([_shown(getattr(changed, name)) for name in READ])
 
 
 def weights_columns(inputs: Inputs) -> NDArray[np.bool_]:
     """Which of the forest's columns are weights, (D,)."""
-    blocks = _read(inputs)
-    return np.concatenate([np.full(block.shape[1], name in WEIGHTS) for name, block in blocks.items()])
-
-
-def _read(inputs: Inputs) -> dict[str, Columns]:
-    return {
-        "hyperparameters": inputs.hyperparameters,
-        "fidelity": inputs.fidelity,
-        "curve": inputs.curve,
-        "start": inputs.start,
-        "change": inputs.weights - inputs.start,
-        "task": inputs.task,
-        "embedding": inputs.embedding,
-        "metadata": inputs.metadata,
-        "probes": inputs.probes,
-    }
+    return np.concatenate([np.full(getattr(inputs, name).shape[1], name in WEIGHTS) for name in READ])
 
 
 def doubted(doubt: Forest, inputs: Inputs, foreseen: Columns) -> Columns:

@@ -14,6 +14,9 @@ Rows = NDArray[np.float64]
 METADATA = ("log_parameters", "pretrained", "log_source_classes", "source_accuracy", "accuracy_known")
 """Names of the columns of `Inputs.metadata`; logarithms are decimal, and 0 is what is unknown."""
 
+WEIGHTS = ("start", "weights")
+"""The groups of `Inputs` that weights are in."""
+
 
 @dataclass(frozen=True)
 class Inputs:

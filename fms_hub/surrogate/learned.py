@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fms_hub.surrogate.foresight import doubted, foresee
+from fms_hub.surrogate.foresight import READ, doubted, foresee
 from fms_hub.surrogate.forest import Forest
 from fms_hub.surrogate.inputs import METADATA, Inputs
 from fms_hub.surrogate.kernel import Group
@@ -22,11 +22,6 @@ from fms_hub.surrogate.residual import FIDELITY
 from fms_hub.surrogate.scaling import Scaling, with_presence
 from fms_hub.weights.pooling import POOLED
 
-READ = (
-    "hyperparameters", "fidelity", "curve", "weights", "start", "task", "embedding", "metadata", "probes",
-)  # fmt: skip
-"""The groups that meta-training reads. The candidate's number, which means something else in every search,
-is not among them."""
 UNKNOWN = "unknown"
 """The group of hyperparameters that meta-training never saw."""
 Columns = NDArray[np.float64]

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
 
 from fms_hub.errors import CheckpointError
-from fms_hub.surrogate.foresight import forest_columns, weights_columns
+from fms_hub.surrogate.foresight import READ, forest_columns, weights_columns
 from fms_hub.surrogate.forest import LEAF, Forest
 from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.learned import (
-    READ,
     UNKNOWN,
     Learned,
     Range,

@@ -11,9 +11,9 @@ from scipy.stats import kendalltau
 
 from fms_hub.errors import UsageError
 from fms_hub.search.encoding import lookbacks
-from fms_hub.surrogate.foresight import doubted, foresee, weights_columns
+from fms_hub.surrogate.foresight import READ, doubted, foresee, weights_columns
 from fms_hub.surrogate.kernel import Group
-from fms_hub.surrogate.learned import READ, residual_groups
+from fms_hub.surrogate.learned import residual_groups
 from tests.taught import CANDIDATES, TASKS, pool
 from training.benchmarks.cached.environment import BudgetSpent, Environment
 from training.benchmarks.cached.ours import Ours

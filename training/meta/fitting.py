@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fms_hub.errors import UsageError
-from fms_hub.surrogate.foresight import doubted, foresee
-from fms_hub.surrogate.learned import READ, Learned, Range, residual_groups
+from fms_hub.surrogate.foresight import READ, doubted, foresee
+from fms_hub.surrogate.learned import Learned, Range, residual_groups
 from fms_hub.surrogate.scaling import Scaling
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.weights.pooling import POOLED

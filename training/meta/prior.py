@@ -16,14 +16,14 @@ from fms_hub.surrogate.foresight import (
     weights_columns,
 )
 from fms_hub.surrogate.forest import Forest
-from fms_hub.surrogate.inputs import Inputs
+from fms_hub.surrogate.inputs import WEIGHTS, Inputs
 from training.meta.boosting import Boosting, averaged, boosted
 from training.meta.table import Table
 
 ROWS = 3000
 """Questions of each task, so that tasks count the same: half about the end of a run, half any."""
 DROPPED = {
-    ("weights", "start"): 0.25,
+    WEIGHTS: 0.25,
     ("task",): 0.25,
     ("embedding",): 0.5,
     ("metadata",): 0.25,

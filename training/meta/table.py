@@ -63,10 +63,10 @@ def table_of(pool: Pool) -> Table:
     queries: list[Query] = []
     scores: list[float] = []
     for number, run in enumerate(pool.runs):
-        curve = observations(run, number)
+        curve, start = observations(run, number), latest_sketch(pool, run, 0)
         for seen, epoch in _asked(run):
             row[number, seen, epoch] = len(queries)
-            start, weights = latest_sketch(pool, run, 0), latest_sketch(pool, run, seen)
+            weights = latest_sketch(pool, run, seen)
             queries.append(
                 Query(run.candidate, run.hyperparameters, run.horizon, epoch, curve[:seen], weights, start)
             )

@@ -17,13 +17,13 @@ from fms_hub.corpus.schema import ProbeRow
 from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached import portfolio
 from training.benchmarks.cached.environment import Environment
-from training.benchmarks.cached.ours import WEIGHTS, Ours
+from training.benchmarks.cached.ours import WITHOUT_WEIGHTS, Ours
 from training.benchmarks.cached.pool import CachedRun, Pool
 from training.benchmarks.cached.snapping import CANDIDATE
 
 ENOUGH = 0.5
 """A candidate is ranked if it has so large a share of the configurations of the most tried candidate."""
-METADATA_ONLY = WEIGHTS | {"task", "embedding", "probes"}
+METADATA_ONLY = WITHOUT_WEIGHTS | {"task", "embedding", "probes"}
 """What a surrogate goes without that sees metadata and hyperparameters only."""
 Scores = Mapping[str, float]
 """By candidate, higher is better."""
@@ -194,7 +194,7 @@ def _at_random(question: Question, rng: np.random.Generator) -> Scores:
 
 _ALL: Sequence[Row] = (
     Row("fms", "ours, best configuration of each candidate", _ours(), True, True),
-    Row("fms-no-weights", "without weights", _ours(WEIGHTS), True, True),
+    Row("fms-no-weights", "without weights", _ours(WITHOUT_WEIGHTS), True, True),
     Row("fms-no-probes", "without probes", _ours(frozenset({"probes"})), True, True),
     Row("metadata", "metadata and hyperparameters only", _ours(METADATA_ONLY), True, True),
     Row("fms-heads", "ours, candidates with a head of their own", _ours(head=True), True, True),

@@ -17,15 +17,14 @@ from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, Query, answered, encode
 from fms_hub.search.scheduler import fit_spread
 from fms_hub.search.tradeoff import Tradeoff
-from fms_hub.surrogate.inputs import Inputs
+from fms_hub.surrogate.inputs import WEIGHTS, Inputs
 from fms_hub.surrogate.posterior import Posterior
 from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached.environment import Environment
 from training.corpus.problem import latest, problem_of_task
 
 Vector = NDArray[np.float64]
-WEIGHTS = frozenset({"weights", "start"})
-"""The groups of inputs that weights are in."""
+WITHOUT_WEIGHTS = frozenset(WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Ours:
         surrogate: what the search starts from.
         rule: of the acquisition.
         refit: observations between two fits of the kernel's parameters; 0 keeps those of meta-training.
-        without: groups of inputs that the surrogate is not shown, e.g. ``WEIGHTS``.
+        without: groups of inputs that the surrogate is not shown, e.g. `WITHOUT_WEIGHTS`.
         tradeoff: a cost of the candidates to weigh against the score; None means that only the score counts.
     """
 

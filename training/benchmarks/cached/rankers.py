@@ -22,7 +22,7 @@ from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached import dyhpo, halving
 from training.benchmarks.cached.environment import BudgetSpent, Environment
-from training.benchmarks.cached.ours import WEIGHTS, Ours, State
+from training.benchmarks.cached.ours import WITHOUT_WEIGHTS, Ours, State
 
 Vector = NDArray[np.float64]
 TREES = 100
@@ -178,12 +178,12 @@ _CURVE = frozenset({"curve"})
 _ALL = (
     Row("fms", "ours, meta-trained", _taught(), True, 3),
     Row("fms-no-curve", "without the curve", _taught(_CURVE), True, 3),
-    Row("fms-no-weights", "without weights", _taught(WEIGHTS), True, 3),
+    Row("fms-no-weights", "without weights", _taught(WITHOUT_WEIGHTS), True, 3),
     Row("scratch", "additive kernels, weights, these epochs alone", _scratch(), False, 3),
     Row("scratch-no-curve", "the same without the curve", _scratch(_CURVE), False, 3),
-    Row("gp", "additive kernels without weights, these epochs alone", _scratch(WEIGHTS), False, 3),
+    Row("gp", "additive kernels without weights, these epochs alone", _scratch(WITHOUT_WEIGHTS), False, 3),
     Row("trees", "extra trees on the same inputs", lambda _: Trees(), False, 1),
-    Row("trees-no-weights", "without weights", lambda _: Trees(WEIGHTS), False, 1),
+    Row("trees-no-weights", "without weights", lambda _: Trees(WITHOUT_WEIGHTS), False, 1),
     Row("dyhpo", "DyHPO's deep kernel, 1,000 Adam steps", lambda _: ByDyHPO(dyhpo.Steps()), False, 6),
     Row(
         "dyhpo-no-curve",
