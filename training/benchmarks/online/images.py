@@ -109,7 +109,7 @@ class ImageProblem(Problem):
 class Cifar(ImageProblem):
     """A small network from scratch: four dropout rates and six strengths."""
 
-    name, epochs, batch_size, rate = "cifar10", 20, 64, 1e-3
+    name, epochs, batch_size, rate = "cifar10", 14, 64, 1e-3
 
     def __init__(self, data: Path, *, quick: bool) -> None:
         sizes: Mapping[Part, int] = {
@@ -132,7 +132,7 @@ class Cifar(ImageProblem):
 class Flowers(ImageProblem):
     """A bundled candidate, fine-tuned: dropout in front of the head and six strengths."""
 
-    name, epochs, batch_size, rate = "flowers5", 12, 32, 1e-3
+    name, epochs, batch_size, rate = "flowers5", 8, 32, 1e-3
 
     def __init__(self, data: Path, *, quick: bool) -> None:
         (self._candidate,) = catalog.resolve(BUNDLED)

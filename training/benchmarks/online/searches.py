@@ -20,6 +20,8 @@ from training.benchmarks.online.training import Clock, Run, constant, train_fixe
 
 LEVELS = (0.05, 0.35, 0.65)
 """Of each range, for the grid, whose points are visited in a random order: there are 3 ** h of them."""
+RANDOM_RUNS = 3
+"""Before Bayesian search asks its process; Optuna's ten would be all that these seconds have."""
 
 Search = Callable[[Problem, int, float], list[Run]]
 """From a problem, a seed and processor seconds to the runs that fitted in; the last may be cut short."""
@@ -52,14 +54,14 @@ def random(problem: Problem, seed: int, seconds: float) -> list[Run]:
 
 
 def bayesian(problem: Problem, seed: int, seconds: float) -> list[Run]:
-    """Optuna's Gaussian process with its defaults; it minimises a run's lowest validation loss."""
+    """Optuna's Gaussian process; it minimises a run's lowest validation loss."""
     clock = Clock()
     runs: list[Run] = []
     space = {t.name: FloatDistribution(t.low, t.high, log=t.log) for t in problem.tunables}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        study = optuna.create_study(sampler=GPSampler(seed=seed))
+        study = optuna.create_study(sampler=GPSampler(seed=seed, n_startup_trials=RANDOM_RUNS))
         while clock.spent < seconds:
             trial = study.ask(dict(space))
             at = [t.unconstrain(trial.params[t.name]) for t in problem.tunables]

@@ -88,7 +88,7 @@ class SmallLSTM(Regularised):
 class Text(Problem):
     """Seven hyperparameters: five dropout rates, two strengths of activity regularisation."""
 
-    name, epochs, batch_size, rate = "text", 20, 32, 3e-3
+    name, epochs, batch_size, rate = "text", 16, 32, 3e-3
 
     def __init__(self, *, quick: bool) -> None:
         sizes: Mapping[Part, int] = {
