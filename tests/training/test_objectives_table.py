@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -116,6 +117,7 @@ def test_stored_searches_are_read_back_unless_something_is_another(tmp_path: Pat
     dearer = Tradeoff("latency", {name: 3.0 ** len(name) for name in LATENCY.costs})
     assert replace(contest, jobs=[FrontJob(POOL, dearer)]).expected_seconds() > 0
     assert contest.run()["random", "usps"][1].tolist() == first["random", "usps"][1].tolist()
+    assert first["random", "usps"][0].tolist() != first["random", "usps"][1].tolist()
     assert [t.measured for t in targets(contest, first)] == [None]
 
 
@@ -129,6 +131,9 @@ def test_the_table_as_json(write_hub: WriteHub, tmp_path: Path, capsys: pytest.C
     assert report["benchmark"] == "objectives"
     assert {row["n"] for row in report["rows"]} == {4}
     assert all(0 <= row["low"] <= row["mean"] <= row["high"] <= 1 for row in report["rows"])
+    drawn = ElementTree.fromstring((tmp_path / "out" / "objectives.svg").read_text())
+    lines = [line.get("points", "").split() for line in drawn.iter("{http://www.w3.org/2000/svg}polyline")]
+    assert [len(points) for points in lines] == [12] * 6  # both methods on all tasks and on each
 
 
 def test_a_hub_of_one_architecture_is_refused(write_hub: WriteHub, tmp_path: Path) -> None:

@@ -5,8 +5,9 @@
 
 On a task all methods choose from one finite pool of cached runs, as in `training.benchmarks.regret`. The
 latency of a candidate is what `training.benchmarks.cached.step_time` measured of its architecture; tasks
-whose candidates are of one architecture are left out. Told is the share of the whole pool's hypervolume (see
-`training.benchmarks.cached.fronts.shares`); intervals are 95 %, clustered by task.
+whose candidates are of one architecture are left out. Each seed searches another part of the pool. Told is
+the share of that part's hypervolume (see `training.benchmarks.cached.fronts.shares`), also as a picture,
+``objectives.svg`` in DIR of ``--out``; intervals are 95 %, clustered by task.
 
 Expected hours are printed first. Every search is stored under ``--out`` and not repeated, unless the pool,
 the surrogate, the step times or the budget is another. ``--split meta-test`` writes date, command and result
@@ -47,10 +48,12 @@ from training.benchmarks.cached.judging import (
 from training.benchmarks.cached.methods import run
 from training.benchmarks.cached.pool import Pool
 from training.benchmarks.cached.report import LOG, Report, TableRow, Target
+from training.benchmarks.cached.searches import SHARE, part
 from training.benchmarks.cached.start import hub_pools
 from training.benchmarks.cached.statistics import clustered, clustered_row
 from training.corpus.splits import read_splits
 from training.meta_train import surrogate_of
+from training.pictures.panels import Panel, panels
 
 QUARTERS = 4
 DIGITS = 6
@@ -122,9 +125,10 @@ class FrontContest:
         if known is not None:
             return known
         surrogate = Surrogate() if job.surrogate is None else Surrogate.load(job.surrogate)
-        environment = Environment(job.pool, self.budget)
-        history = run(method.make(job.tradeoff, surrogate), environment, derived_seed(job.task, seed))
-        found = np.round(shares(job.pool, history, job.tradeoff, self.budget), DIGITS)
+        start = derived_seed(job.task, seed)
+        pool = part(job.pool, start)
+        history = run(method.make(job.tradeoff, surrogate), Environment(pool, self.budget), start)
+        found = np.round(shares(pool, history, job.tradeoff, self.budget), DIGITS)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps({"key": key, "shares": found.tolist()}).encode())
         return found
@@ -133,7 +137,7 @@ class FrontContest:
         return location(self.out, job.pool, f"{method.name}-{seed}")
 
     def _key(self, job: FrontJob, method: FrontMethod) -> str:
-        parts = [method.note, ids(job.pool), dict(job.tradeoff.costs), self.budget]
+        parts = [method.note, ids(job.pool), dict(job.tradeoff.costs), self.budget, SHARE]
         return key_of(parts, job.surrogate)
 
 
@@ -158,6 +162,21 @@ def rows(contest: FrontContest, results: Results) -> list[TableRow]:
             hub, name = contest.jobs[0].pool.hub, f"{method.name} ({method.note})"
             found.append(clustered_row(name, hub, f"{epochs} epochs", "share of the hypervolume", values))
     return found
+
+
+def picture(contest: FrontContest, results: Results) -> str:
+    """The share of the hypervolume against epochs, over all tasks and on each, means over seeds, as SVG."""
+    names, tasks = [method.name for method in contest.methods], [job.task for job in contest.jobs]
+
+    def panel(title: str, of: Sequence[str]) -> Panel:
+        curves = {}
+        for name in names:
+            mean = np.mean([np.mean(results[name, task], axis=0) for task in of], axis=0)
+            curves[name] = [[(epoch + 1.0, float(value)) for epoch, value in enumerate(mean)]]
+        return Panel(title, curves, "epochs")
+
+    drawn = [panel("all tasks", tasks), *(panel(task, [task]) for task in tasks)]
+    return panels(f"share of the hypervolume of score and latency, {contest.jobs[0].pool.hub}", drawn)
 
 
 def targets(contest: FrontContest, results: Results) -> list[Target]:
@@ -194,6 +213,8 @@ def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
         f"search; latency: {times.source}; surrogates: "
         f"{'from scratch' if settings.surrogates is None else 'meta-trained without the judged group'}"
     )
+    settings.out.mkdir(parents=True, exist_ok=True)
+    write_whole(settings.out / "objectives.svg", picture(contest, results).encode())
     report = Report("objectives", setting, rows(contest, results), targets(contest, results))
     show(report, settings, given, log)
 

@@ -17,6 +17,7 @@ from fms_hub.finetune.seeding import derived_seed
 from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached.costs import StepTimes, epoch_seconds
 from training.benchmarks.cached.environment import BUDGET, Environment
+from training.benchmarks.cached.judging import location
 from training.benchmarks.cached.methods import Method, Search, Setting, Unavailable, run
 from training.benchmarks.cached.pool import Pool
 from training.benchmarks.cached.scoring import Curves, score
@@ -108,8 +109,7 @@ class Contest:
 
     def path(self, job: Job, method: Method, seed: int) -> Path:
         """Where a search is stored."""
-        task = "".join(c if c.isalnum() or c in "-_" else "_" for c in job.task)
-        return self.out / job.pool.hub / task / f"{method.name}-{seed}.json"
+        return location(self.out, job.pool, f"{method.name}-{seed}")
 
     def key(self, job: Job, method: Method) -> str:
         """Changes with everything that a stored result depends on, but the code."""
