@@ -147,6 +147,7 @@ def test_outcomes_are_paired_by_seed() -> None:
     ]
     found = Outcome.of(history, test=0.4)
     assert found == Outcome(half=0.3, best=0.5, runs=3.0, forks=0.0, overhead=1.0, test=0.4)
+    assert outcomes.best_so_far(history) == [(1.0, 0.3), (2.0, 0.3), (3.0, 0.3), (4.0, 0.5)]
     other = Outcome(half=0.4, best=0.8, runs=3.0, forks=0.0, overhead=3.0, test=0.4)
     means = {
         (row.method, row.metric): row.mean

@@ -4,7 +4,8 @@
         [--task mnist] [--live-tasks gtsrb,flowers5] [--out DIR] [--json] [--quick]
 
 nets     Searches over feed-forward nets of three widths and five hyperparameters, 40 epochs each, horizon 8.
-live     Searches over the bundled candidates on 600 images at 32 pixels, 32 epochs each, horizon 8.
+live     Searches over the bundled candidates on 600 images at 32 pixels, 32 epochs each, horizon 8; a picture
+         goes to DIR of ``--out``.
 
 A fork has no cached future, so that all of this is trained. Intervals are 95 % by Student's t over seeds, of
 paired differences where two kinds are compared. What is finished in DIR of ``--out`` is read back.

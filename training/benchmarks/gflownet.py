@@ -10,7 +10,7 @@ article  Learning rate x batch size x epochs of a feed-forward net on digits, 12
          is a cell among the best tenth that no neighbour is better than. Two pictures go to DIR of ``--out``.
 nets     Searches over feed-forward nets of three widths and five hyperparameters on the same digits, with
          ``proposals="local"`` and ``"gflownet"``, same seeds.
-live     The same over the bundled candidates.
+live     The same over the bundled candidates; a picture goes to DIR of ``--out``.
 
 Intervals are 95 % by Student's t over seeds. What is finished in DIR of ``--out`` is read back.
 """

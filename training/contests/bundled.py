@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fms_hub.records import Budget
 from fms_hub.search.select import select
+from fms_hub.search.selection import Selection
 from training.contests.arms import Arm
-from training.contests.outcomes import Outcome
 from training.data import read_npz
 
 IMAGE_SIZE = 32
@@ -33,12 +33,12 @@ class Contest:
     horizon: int
     out: Path
 
-    def outcomes(self, task: str, arms: Sequence[Arm], seeds: Sequence[int]) -> Mapping[str, list[Outcome]]:
-        """One outcome a seed of each arm, by its name."""
+    def searches(self, task: str, arms: Sequence[Arm], seeds: Sequence[int]) -> Mapping[str, list[Selection]]:
+        """One search a seed of each arm, by its name."""
         return {arm.name: [self._search(task, arm, seed) for seed in seeds] for arm in arms}
 
-    def _search(self, task: str, arm: Arm, seed: int) -> Outcome:
-        found = select(
+    def _search(self, task: str, arm: Arm, seed: int) -> Selection:
+        return select(
             read_npz(self.data / f"{task}.npz", limit=self.images, seed=seed),
             budget=Budget(epochs=self.epochs),
             max_epochs=self.horizon,
@@ -50,4 +50,3 @@ class Contest:
             out=self.out / f"{task}-{seed}-{arm.name}",
             progress=False,
         )
-        return Outcome.of(found.history, found.best.test_score)

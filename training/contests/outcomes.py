@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from fms_hub.records import Observation
 from training.benchmarks.against_random import interval
@@ -50,6 +51,12 @@ class Outcome:
             overhead=sum(o.overhead for o in history) / len(history),
             test=test,
         )
+
+
+def best_so_far(history: Sequence[Observation]) -> list[tuple[float, float]]:
+    """Epochs of the search, from 1, and the best validation accuracy until then."""
+    best = accumulate((o.score or 0.0 for o in history), max)
+    return [(float(epochs), score) for epochs, score in enumerate(best, 1)]
 
 
 def rows(outcomes: Mapping[str, Sequence[Outcome]], data: str, epochs: int) -> list[TableRow]:

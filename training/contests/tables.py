@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fms_hub.corpus.wholefile import write_whole
 from training.benchmarks.cached.report import TableRow
 from training.contests.arms import Arm
 from training.contests.bundled import Contest
 from training.contests.nets import NetContest
-from training.contests.outcomes import rows
+from training.contests.outcomes import Outcome, best_so_far, rows
 from training.gflownet.feed_forward import read_pixels
+from training.pictures.panels import Panel, panels
 
 NET_IMAGES, NET_EPOCHS, NET_HORIZON = 2500, 40, 8
 LIVE_IMAGES, LIVE_EPOCHS, LIVE_HORIZON = 600, 32, 8
@@ -40,11 +42,19 @@ def live_rows(
 ) -> list[TableRow]:
     """Searches over the bundled candidates, on each dataset file; of the first alone where it is quick.
 
-    Arguments as in `net_rows`.
+    A picture of them goes to `out`. Arguments as in `net_rows`.
     """
     images, epochs, folder = (
         (QUICK_IMAGES, QUICK_EPOCHS, "live-quick") if quick else (LIVE_IMAGES, LIVE_EPOCHS, "live")
     )
     contest = Contest(data, images, epochs, LIVE_HORIZON, out / folder)
-    chosen = tasks[:1] if quick else tasks
-    return [row for task in chosen for row in rows(contest.outcomes(task, arms, seeds), task, epochs)]
+    found, drawn = list[TableRow](), list[Panel]()
+    for task in tasks[:1] if quick else tasks:
+        searches = contest.searches(task, arms, seeds)
+        ended = {arm: [Outcome.of(s.history, s.best.test_score) for s in of] for arm, of in searches.items()}
+        found += rows(ended, task, epochs)
+        curves = {arm: [best_so_far(s.history) for s in of] for arm, of in searches.items()}
+        drawn.append(Panel(task, curves, "epochs"))
+    picture = panels("best validation accuracy so far, a line each seed", drawn)
+    write_whole(out / f"{folder}.svg", picture.encode())
+    return found
