@@ -23,7 +23,15 @@ from training.benchmarks.online.training import (
     train_tuned,
     values_of,
 )
-from training.benchmarks.self_tuning import best_so_far, kept, losses, rows_of, schedules
+from training.benchmarks.self_tuning import (
+    apart,
+    best_so_far,
+    expected_hours,
+    kept,
+    losses,
+    rows_of,
+    schedules,
+)
 from training.pictures.panels import Panel, panels
 
 
@@ -122,6 +130,23 @@ def test_a_schedule_is_replayed_at_the_same_share_of_the_run():
     assert policy(1 / 6).tolist() == pytest.approx([1.0, 4.0])
     assert policy(2 / 3).tolist() == [3.0, 0.0]
     assert policy(1.0).tolist() == [3.0, 0.0]
+
+
+def test_starts_that_meet_are_told_from_those_that_stay_apart(text):
+    def run(*schedule: float) -> Run:
+        return Run([], [[value] * 7 for value in schedule])
+
+    seeds = [{"low": run(-2.0, 0.0), "high": run(2.0, 1.0)}, {"low": run(0.0, 3.0), "high": run(2.0, 3.0)}]
+    rows = apart(text, seeds)
+    assert [row["method"] for row in rows] == [tunable.name for tunable in text.tunables]
+    assert [row["mean"] for row in rows] == pytest.approx([0.125] * 7)
+
+
+def test_what_is_stored_takes_no_more_hours(tmp_path):
+    everything = expected_hours(3600.0, tmp_path, seeds=2, runs=8)
+    assert everything == pytest.approx(2 * (4 * 8 + 3 * 2.4 + 3))
+    (tmp_path / "grid-1.json").touch()
+    assert expected_hours(3600.0, tmp_path, seeds=2, runs=8) == pytest.approx(everything - 8)
 
 
 def point(seconds: float, validation: float) -> Point:

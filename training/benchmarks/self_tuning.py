@@ -10,7 +10,8 @@ lowest validation loss so far, test loss and accuracy are reported.
 
 Controls train plain networks: at the hyperparameters where a self-tuning run ended, at those perturbed as
 widely as self-tuning begins to, and along the schedule that it took. Pictures show loss against seconds and
-schedules from low, default and high starts. Resumable: finished searches in DIR are read back.
+schedules from low, default and high starts; the table says how far apart the three still are in the end.
+Expected hours are printed first. Resumable: finished searches in DIR are read back.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import itertools
 import json
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -48,6 +50,8 @@ RUNS, QUICK_RUNS = 8, 3
 """Plain runs whose processor time every search has."""
 STARTS: Mapping[str, float | None] = {"low": 0.02, "default": None, "high": 0.6}
 CONTROLS = ("self-tuning", "final value", "perturbed final value", "schedule")
+SLOWER = 2.4
+"""About how many plain runs' time a self-tuning run takes."""
 METRICS = {"validation": "validation loss", "test": "test loss", "test_accuracy": "test accuracy"}
 PROBLEMS = ("cifar10", "flowers5", "text")
 
@@ -127,6 +131,26 @@ def seconds_of(path: Path, problem: Problem) -> float:
     return float(json.loads(path.read_bytes()))
 
 
+def expected_hours(seconds: float, out: Path, seeds: int, runs: int) -> float:
+    """About how long what is not stored yet will take on one core.
+
+    Args:
+        seconds: of one plain run.
+        out: folder of the results.
+        seeds: how many searches of each kind.
+        runs: plain runs whose processor time each has.
+    """
+    parts = {name: float(runs) for name in SEARCHES}
+    parts |= {"starts": SLOWER * len(STARTS), "controls": len(CONTROLS) - 1.0}
+    missing = sum(
+        length
+        for seed in range(seeds)
+        for name, length in parts.items()
+        if not (out / f"{name}-{seed}.json").exists()
+    )
+    return missing * seconds / 3600
+
+
 def benchmark(problem: Problem, out: Path, seeds: int, runs: int) -> list[dict[str, object]]:
     """Run or read back everything of a problem, draw its pictures, and return its rows.
 
@@ -136,9 +160,13 @@ def benchmark(problem: Problem, out: Path, seeds: int, runs: int) -> list[dict[s
         seeds: how many searches of each kind.
         runs: plain runs whose processor time each has.
     """
-    seconds = runs * seconds_of(out / "seconds.json", problem)
+    plain = seconds_of(out / "seconds.json", problem)
+    seconds = runs * plain
+    hours = expected_hours(plain, out, seeds, runs)
+    print(f"{problem.name}: about {hours:.2f} hours for what is not stored yet", file=sys.stderr, flush=True)
     found: dict[str, list[list[Point]]] = {name: [] for name in SEARCHES}
     controlled: dict[str, list[list[Point]]] = {name: [] for name in CONTROLS}
+    started: list[dict[str, Run]] = []
     for seed in range(seeds):
         for name, search in SEARCHES.items():
             trained = kept(
@@ -149,6 +177,7 @@ def benchmark(problem: Problem, out: Path, seeds: int, runs: int) -> list[dict[s
             )
             found[name].append(best_so_far(trained.values()))
         starts = kept(out / f"starts-{seed}.json", lambda seed=seed: from_starts(problem, seed))  # type: ignore[misc]
+        started.append(starts)
         more = kept(
             out / f"controls-{seed}.json",
             lambda seed=seed, tuned=starts["default"]: controls(problem, tuned, seed),  # type: ignore[misc]
@@ -157,11 +186,8 @@ def benchmark(problem: Problem, out: Path, seeds: int, runs: int) -> list[dict[s
             controlled[name].append(best_so_far([run]))
         write_whole(out / f"schedules-{seed}.svg", schedules(problem, starts).encode())
     write_whole(out / "losses.svg", losses(problem, found).encode())
-    return [
-        {"problem": problem.name, "kind": kind, **row}
-        for kind, of in (("search", found), ("control", controlled))
-        for row in rows_of(of)
-    ]
+    kinds = {"search": rows_of(found), "control": rows_of(controlled), "start": apart(problem, started)}
+    return [{"problem": problem.name, "kind": kind, **row} for kind, rows in kinds.items() for row in rows]
 
 
 def rows_of(found: Mapping[str, Sequence[Sequence[Point]]]) -> list[dict[str, object]]:
@@ -169,12 +195,29 @@ def rows_of(found: Mapping[str, Sequence[Sequence[Point]]]) -> list[dict[str, ob
     rows: list[dict[str, object]] = []
     for method, curves in found.items():
         for key, metric in METRICS.items():
-            values = [float(getattr(curve[-1], key)) for curve in curves]
-            mean, low, high = interval(values) if len(values) > 1 else (values[0],) * 3
-            rows.append(
-                {"method": method, "metric": metric, "mean": mean, "low": low, "high": high, "n": len(values)}
-            )
+            rows.append(_row(method, metric, [float(getattr(curve[-1], key)) for curve in curves]))
     return rows
+
+
+def apart(problem: Problem, started: Sequence[Mapping[str, Run]]) -> list[dict[str, object]]:
+    """How far apart the starts are before the last epoch, over how far they were before the first.
+
+    Unconstrained values count; 0 where all runs of a seed came to the same one, 1 where they kept apart.
+    """
+
+    def width(runs: Mapping[str, Run], epoch: int, index: int) -> float:
+        values = [run.schedule[epoch][index] for run in runs.values()]
+        return max(values) - min(values)
+
+    return [
+        _row(tunable.name, "starts apart", [width(of, -1, i) / width(of, 0, i) for of in started])
+        for i, tunable in enumerate(problem.tunables)
+    ]
+
+
+def _row(method: str, metric: str, values: list[float]) -> dict[str, object]:
+    mean, low, high = interval(values) if len(values) > 1 else (values[0],) * 3
+    return {"method": method, "metric": metric, "mean": mean, "low": low, "high": high, "n": len(values)}
 
 
 def losses(problem: Problem, found: Mapping[str, Sequence[Sequence[Point]]]) -> str:
