@@ -25,8 +25,9 @@ from fms_hub.surrogate.pretrained import FILE_NAME, Source
 from fms_hub.surrogate.process import Form, Process, maximise_posterior, predict
 from fms_hub.surrogate.scaling import Scaling
 
-FIT_STEPS = 30
-"""Most L-BFGS steps of a fit."""
+FIT_STEPS, LEARNED_FIT_STEPS = 30, 4
+"""Most L-BFGS steps of a fit; fewer from what meta-training found, for what one search says of the kernel in
+more steps makes intervals too narrow (measured, training/LOG.md)."""
 MOST_ROWS = 2048
 """Rows that the exact process is conditioned on; of more, so many are taken, spread evenly over them."""
 
@@ -112,7 +113,7 @@ class Surrogate:
         found.pin()
         return loaded
 
-    def fit(self, inputs: Inputs, scores: NDArray[np.float64], *, steps: int = FIT_STEPS) -> Surrogate:
+    def fit(self, inputs: Inputs, scores: NDArray[np.float64], *, steps: int | None = None) -> Surrogate:
         """Find the process' parameters by maximum a posteriori (L-BFGS), then condition on the data.
 
         What meta-training learned of the prior mean stays; its parameters are where the fit starts and what
@@ -121,7 +122,7 @@ class Surrogate:
         Args:
             inputs: n rows, n >= 2.
             scores: (n,), finite; of a meta-trained surrogate, 0 is guessing and 1 perfect.
-            steps: most L-BFGS steps.
+            steps: most L-BFGS steps; None stands for `LEARNED_FIT_STEPS` or `FIT_STEPS`.
 
         Returns:
             A new surrogate; this one stays as it is. Equal inputs give equal results.
@@ -129,7 +130,8 @@ class Surrogate:
         start = replace(self, scaling=None, form=None, parameters=None)._ready(inputs)
         prepared = start._prepare(inputs, scores)
         process = start._process(prepared)
-        maximise_posterior(process, steps)
+        usual = FIT_STEPS if self.learned is None else LEARNED_FIT_STEPS
+        maximise_posterior(process, usual if steps is None else steps)
         return replace(start, parameters=process.parameters_by_name(), data=prepared)
 
     def condition(self, inputs: Inputs, scores: NDArray[np.float64]) -> Surrogate:

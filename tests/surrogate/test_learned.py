@@ -22,7 +22,7 @@ from fms_hub.surrogate.learned import (
 )
 from fms_hub.surrogate.scaling import Scaling
 from fms_hub.surrogate.storage import FORMAT_VERSION
-from fms_hub.surrogate.surrogate import Surrogate
+from fms_hub.surrogate.surrogate import LEARNED_FIT_STEPS, Surrogate
 from training.meta.boosting import Boosting, as_arrays, averaged, boosted
 from training.meta.train import blank
 
@@ -115,6 +115,15 @@ def test_a_fit_starts_from_what_was_learned_and_stays_near_it(surrogate: Surroga
     assert max(moved.values()) > 1e-3
     assert max(v for name, v in moved.items() if "log_" in name) < 3.0
     assert surrogate.parameters is None
+
+
+def test_unless_told_otherwise_a_fit_of_what_was_learned_takes_few_steps(surrogate: Surrogate) -> None:
+    usual, few, many = (
+        surrogate.fit(*example(40, seed=4), steps=steps).parameters for steps in (None, LEARNED_FIT_STEPS, 30)
+    )
+    assert usual is not None and few is not None and many is not None
+    assert all(torch.equal(value, few[name]) for name, value in usual.items())
+    assert not all(torch.equal(value, many[name]) for name, value in usual.items())
 
 
 @pytest.mark.parametrize(
