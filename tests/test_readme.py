@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "training" / "README.md", ROOT / "training" / "LOG.md"]
+PAGES += [
+    *sorted((ROOT / "model_cards").glob("*.md")),
+    ROOT / "fms_hub" / "surrogate" / "bundled" / "README.md",
+]
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 SHOWN = re.search(r"It printed:\n\n```\n(.*?)```", README, flags=re.DOTALL)
 
@@ -41,3 +47,10 @@ def test_the_first_example_prints_what_it_shows(tmp_path: Path, monkeypatch: pyt
 def test_the_other_examples_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run(code)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_and_pictures_are_there(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    here = [link for link in links if not link.startswith(("http://", "https://"))]
+    assert [link for link in here if not (page.parent / link).exists()] == []
