@@ -119,6 +119,7 @@ def test_each_search_spends_its_time_and_trains_other_runs_each_time(text, name)
     text.epochs = 2
     assert runs[-1].points[-1].seconds >= seconds
     assert all(run.points[-1].seconds < seconds for run in runs[:-1])
+    assert runs[0].schedule[0] == pytest.approx(starts(text), abs=1e-4)  # all begin at the defaults
     first = [tuple(run.schedule[0]) for run in runs]
     assert len(runs) > 1
     assert len(set(first)) == len(first)

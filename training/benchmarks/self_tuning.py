@@ -5,8 +5,9 @@
 
 Three problems: a small network on 2,000 images of CIFAR-10, a bundled candidate on 1,500 flowers, and a small
 LSTM on the text of Python's standard library. Every search has the same processor seconds of one thread:
-those of `RUNS` plain runs, timed first. It may use the validation part as it likes; of the epoch with the
-lowest validation loss so far, test loss and accuracy are reported.
+those of `RUNS` plain runs, timed first; and it begins at the default hyperparameters. It may use the
+validation part as it likes; of the epoch with the lowest validation loss so far, test loss and accuracy are
+reported.
 
 Controls train plain networks: at the hyperparameters where a self-tuning run ended, at those perturbed as
 widely as self-tuning begins to, and along the schedule that it took. Pictures show loss against seconds and

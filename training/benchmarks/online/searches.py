@@ -1,4 +1,7 @@
-"""Four ways to spend the same seconds: grid, random, Bayesian optimisation, self-tuning."""
+"""Four ways to spend the same seconds: grid, random, Bayesian optimisation, self-tuning.
+
+Each begins with a run at, or from, the default hyperparameters.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ from training.benchmarks.online.training import Clock, Run, constant, train_fixe
 
 LEVELS = (0.05, 0.35, 0.65)
 """Of each range, for the grid, whose points are visited in a random order: there are 3 ** h of them."""
-RANDOM_RUNS = 3
-"""Before Bayesian search asks its process; Optuna's ten would be all that these seconds have."""
+FIRST_RUNS = 3
+"""Before Bayesian search asks its process, the defaults among them; Optuna's ten would be all of them."""
 
 Search = Callable[[Problem, int, float], list[Run]]
 """From a problem, a seed and processor seconds to the runs that fitted in; the last may be cut short."""
@@ -61,7 +64,8 @@ def bayesian(problem: Problem, seed: int, seconds: float) -> list[Run]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        study = optuna.create_study(sampler=GPSampler(seed=seed, n_startup_trials=RANDOM_RUNS))
+        study = optuna.create_study(sampler=GPSampler(seed=seed, n_startup_trials=FIRST_RUNS))
+        study.enqueue_trial({t.name: t.start for t in problem.tunables})
         while clock.spent < seconds:
             trial = study.ask(dict(space))
             at = [t.unconstrain(trial.params[t.name]) for t in problem.tunables]
@@ -100,11 +104,11 @@ def started_at(problem: Problem, share: float) -> list[Tunable]:
 def _fixed_runs(problem: Problem, proposals: Iterator[list[float]], seed: int, seconds: float) -> list[Run]:
     clock = Clock()
     runs: list[Run] = []
-    for number in itertools.count():
+    default = [tunable.unconstrain(tunable.start) for tunable in problem.tunables]
+    for number, at in enumerate(itertools.chain([default], proposals)):
+        runs.append(train_fixed(problem, constant(at), _seed(seed, number), clock, seconds))
         if clock.spent >= seconds:
             break
-        at = constant(next(proposals))
-        runs.append(train_fixed(problem, at, _seed(seed, number), clock, seconds))
     return runs
 
 
