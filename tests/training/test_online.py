@@ -12,6 +12,7 @@ from fms_hub.finetune.self_tuning.network import responding
 from training.benchmarks.online.images import SmallNet
 from training.benchmarks.online.problem import Problem
 from training.benchmarks.online.searches import SEARCHES, started_at
+from training.benchmarks.online.telling import apart, best_so_far, losses, rows_of, schedules
 from training.benchmarks.online.text import WINDOW, Text
 from training.benchmarks.online.training import (
     Clock,
@@ -23,15 +24,7 @@ from training.benchmarks.online.training import (
     train_tuned,
     values_of,
 )
-from training.benchmarks.self_tuning import (
-    apart,
-    best_so_far,
-    expected_hours,
-    kept,
-    losses,
-    rows_of,
-    schedules,
-)
+from training.benchmarks.self_tuning import expected_hours, kept
 from training.pictures.panels import Panel, panels
 
 

@@ -18,11 +18,10 @@ Expected hours are printed first. Resumable: finished searches in DIR are read b
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,10 +29,10 @@ import torch
 
 from fms_hub.corpus.wholefile import write_whole
 from fms_hub.finetune.self_tuning.hyperparameters import SPREAD
-from training.benchmarks.against_random import interval
 from training.benchmarks.online.images import Cifar, Flowers
 from training.benchmarks.online.problem import Problem
 from training.benchmarks.online.searches import SEARCHES, started_at
+from training.benchmarks.online.telling import apart, best_so_far, losses, rows_of, schedules, table
 from training.benchmarks.online.text import Text
 from training.benchmarks.online.training import (
     Clock,
@@ -43,9 +42,7 @@ from training.benchmarks.online.training import (
     replayed,
     train_fixed,
     train_tuned,
-    values_of,
 )
-from training.pictures.panels import Panel, panels
 
 RUNS, QUICK_RUNS = 8, 3
 """Plain runs whose processor time every search has."""
@@ -53,7 +50,6 @@ STARTS: Mapping[str, float | None] = {"low": 0.02, "default": None, "high": 0.6}
 CONTROLS = ("self-tuning", "final value", "perturbed final value", "schedule")
 SLOWER = 2.4
 """About how many plain runs' time a self-tuning run takes."""
-METRICS = {"validation": "validation loss", "test": "test loss", "test_accuracy": "test accuracy"}
 PROBLEMS = ("cifar10", "flowers5", "text")
 
 
@@ -102,15 +98,6 @@ def controls(problem: Problem, tuned: Run, seed: int) -> dict[str, Run]:
         "perturbed final value": train_fixed(problem, final, seed, Clock(), math.inf, spread=SPREAD),
         "schedule": train_fixed(problem, replayed(tuned.schedule), seed, Clock(), math.inf),
     }
-
-
-def best_so_far(runs: Iterable[Run]) -> list[Point]:
-    """The points that had the lowest validation loss when they came, in the order of the clock."""
-    best: list[Point] = []
-    for point in sorted((point for run in runs for point in run.points), key=lambda point: point.seconds):
-        if not best or point.validation < best[-1].validation:
-            best.append(point)
-    return best
 
 
 def kept(path: Path, make: Callable[[], Mapping[str, Run]]) -> dict[str, Run]:
@@ -189,91 +176,6 @@ def benchmark(problem: Problem, out: Path, seeds: int, runs: int) -> list[dict[s
     write_whole(out / "losses.svg", losses(problem, found).encode())
     kinds = {"search": rows_of(found), "control": rows_of(controlled), "start": apart(problem, started)}
     return [{"problem": problem.name, "kind": kind, **row} for kind, rows in kinds.items() for row in rows]
-
-
-def rows_of(found: Mapping[str, Sequence[Sequence[Point]]]) -> list[dict[str, object]]:
-    """Mean and interval over seeds of what each method chose in the end; without an interval for one seed."""
-    rows: list[dict[str, object]] = []
-    for method, curves in found.items():
-        for key, metric in METRICS.items():
-            rows.append(_row(method, metric, [float(getattr(curve[-1], key)) for curve in curves]))
-    return rows
-
-
-def apart(problem: Problem, started: Sequence[Mapping[str, Run]]) -> list[dict[str, object]]:
-    """How far apart the starts are before the last epoch, over how far they were before the first.
-
-    Unconstrained values count; 0 where all runs of a seed came to the same one, 1 where they kept apart.
-    """
-
-    def width(runs: Mapping[str, Run], epoch: int, index: int) -> float:
-        values = [run.schedule[epoch][index] for run in runs.values()]
-        return max(values) - min(values)
-
-    return [
-        _row(tunable.name, "starts apart", [width(of, -1, i) / width(of, 0, i) for of in started])
-        for i, tunable in enumerate(problem.tunables)
-    ]
-
-
-def _row(method: str, metric: str, values: list[float]) -> dict[str, object]:
-    mean, low, high = interval(values) if len(values) > 1 else (values[0],) * 3
-    return {"method": method, "metric": metric, "mean": mean, "low": low, "high": high, "n": len(values)}
-
-
-def losses(problem: Problem, found: Mapping[str, Sequence[Sequence[Point]]]) -> str:
-    """Losses of the best so far against seconds, one line a seed."""
-    drawn = [
-        Panel(
-            METRICS[key],
-            {
-                name: [_steps([(p.seconds, float(getattr(p, key))) for p in curve]) for curve in curves]
-                for name, curves in found.items()
-            },
-            "s",
-        )
-        for key in METRICS
-    ]
-    return panels(f"{problem.name}: best so far by validation loss, processor seconds", drawn)
-
-
-def schedules(problem: Problem, starts: Mapping[str, Run]) -> str:
-    """Each hyperparameter against epochs from each start."""
-    values = {
-        start: [values_of(problem.tunables, at) for at in run.schedule] for start, run in starts.items()
-    }
-    drawn = [
-        Panel(
-            tunable.name,
-            {
-                start: [[(float(epoch), at[tunable.name]) for epoch, at in enumerate(path)]]
-                for start, path in values.items()
-            },
-            "epochs",
-        )
-        for tunable in problem.tunables
-    ]
-    return panels(f"{problem.name}: hyperparameters of self-tuning runs, by where they start", drawn)
-
-
-def _steps(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """A staircase: each value holds until the next."""
-    corners = [(later[0], earlier[1]) for earlier, later in itertools.pairwise(curve)]
-    return [point for pair in zip(curve, [*corners, curve[-1]], strict=True) for point in pair]
-
-
-def table(rows: Sequence[Mapping[str, object]]) -> str:
-    """The rows as Markdown."""
-    lines = [
-        "| problem | kind | method | metric | mean | 95 % interval | n |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row['problem']} | {row['kind']} | {row['method']} | {row['metric']} | {row['mean']:.4f} "
-        f"| {row['low']:.4f} to {row['high']:.4f} | {row['n']} |"
-        for row in rows
-    ]
-    return "\n".join(lines)
 
 
 def main() -> None:
