@@ -117,8 +117,19 @@ def test_stored_searches_are_read_back_unless_something_is_another(tmp_path: Pat
     dearer = Tradeoff("latency", {name: 3.0 ** len(name) for name in LATENCY.costs})
     assert replace(contest, jobs=[FrontJob(POOL, dearer)]).expected_seconds() > 0
     assert contest.run()["random", "usps"][1].tolist() == first["random", "usps"][1].tolist()
-    assert first["random", "usps"][0].tolist() != first["random", "usps"][1].tolist()
     assert [t.measured for t in targets(contest, first)] == [None]
+
+
+def test_each_seed_searches_another_part_of_the_pool(tmp_path: Path) -> None:
+    searched: list[list[str]] = []
+
+    def note(environment: Environment, rng: np.random.Generator) -> None:
+        searched.append([str(c.hyperparameters) for c in environment.configurations])
+
+    method = replace(FRONT_METHODS["random"], make=lambda *_: note)
+    FrontContest([FrontJob(POOL, LATENCY)], [method], 2, 9, tmp_path).run()
+    assert [len(part) for part in searched] == [round(0.8 * len(POOL.runs))] * 2
+    assert set(searched[0]) != set(searched[1])
 
 
 def test_the_table_as_json(write_hub: WriteHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,7 @@ from training.benchmarks.cached.start import hub_pools
 from training.benchmarks.cached.statistics import clustered, clustered_row
 from training.corpus.splits import read_splits
 from training.meta_train import surrogate_of
-from training.pictures.panels import Panel, panels
+from training.pictures.panels import by_task
 
 QUARTERS = 4
 DIGITS = 6
@@ -166,17 +166,11 @@ def rows(contest: FrontContest, results: Results) -> list[TableRow]:
 
 def picture(contest: FrontContest, results: Results) -> str:
     """The share of the hypervolume against epochs, over all tasks and on each, means over seeds, as SVG."""
-    names, tasks = [method.name for method in contest.methods], [job.task for job in contest.jobs]
-
-    def panel(title: str, of: Sequence[str]) -> Panel:
-        curves = {}
-        for name in names:
-            mean = np.mean([np.mean(results[name, task], axis=0) for task in of], axis=0)
-            curves[name] = [[(epoch + 1.0, float(value)) for epoch, value in enumerate(mean)]]
-        return Panel(title, curves, "epochs")
-
-    drawn = [panel("all tasks", tasks), *(panel(task, [task]) for task in tasks)]
-    return panels(f"share of the hypervolume of score and latency, {contest.jobs[0].pool.hub}", drawn)
+    found = {
+        method.name: {job.task: results[method.name, job.task] for job in contest.jobs}
+        for method in contest.methods
+    }
+    return by_task(f"share of the hypervolume of score and latency, {contest.jobs[0].pool.hub}", found)
 
 
 def targets(contest: FrontContest, results: Results) -> list[Target]:

@@ -71,8 +71,7 @@ def opened(name: str, data: Path, *, quick: bool) -> Problem:
 def plain_seconds(problem: Problem) -> float:
     """Processor seconds of one plain run at the default hyperparameters."""
     clock = Clock()
-    at = constant([tunable.unconstrain(tunable.start) for tunable in problem.tunables])
-    train_fixed(problem, at, 0, clock, math.inf)
+    train_fixed(problem, constant(problem.defaults()), 0, clock, math.inf)
     return clock.spent
 
 
@@ -134,7 +133,7 @@ def expected_hours(seconds: float, out: Path, seeds: int, runs: int) -> float:
         length
         for seed in range(seeds)
         for name, length in parts.items()
-        if not (out / f"{name}-{seed}.json").exists()
+        if not _stored(out, name, seed).exists()
     )
     return missing * seconds / 3600
 
@@ -158,16 +157,16 @@ def benchmark(problem: Problem, out: Path, seeds: int, runs: int) -> list[dict[s
     for seed in range(seeds):
         for name, search in SEARCHES.items():
             trained = kept(
-                out / f"{name}-{seed}.json",
+                _stored(out, name, seed),
                 lambda search=search, seed=seed: {  # type: ignore[misc]
                     str(number): run for number, run in enumerate(search(problem, seed, seconds))
                 },
             )
             found[name].append(best_so_far(trained.values()))
-        starts = kept(out / f"starts-{seed}.json", lambda seed=seed: from_starts(problem, seed))  # type: ignore[misc]
+        starts = kept(_stored(out, "starts", seed), lambda seed=seed: from_starts(problem, seed))  # type: ignore[misc]
         started.append(starts)
         more = kept(
-            out / f"controls-{seed}.json",
+            _stored(out, "controls", seed),
             lambda seed=seed, tuned=starts["default"]: controls(problem, tuned, seed),  # type: ignore[misc]
         )
         for name, run in {"self-tuning": starts["default"], **more}.items():
@@ -176,6 +175,10 @@ def benchmark(problem: Problem, out: Path, seeds: int, runs: int) -> list[dict[s
     write_whole(out / "losses.svg", losses(problem, found).encode())
     kinds = {"search": rows_of(found), "control": rows_of(controlled), "start": apart(problem, started)}
     return [{"problem": problem.name, "kind": kind, **row} for kind, rows in kinds.items() for row in rows]
+
+
+def _stored(out: Path, name: str, seed: int) -> Path:
+    return out / f"{name}-{seed}.json"
 
 
 def main() -> None:

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+import numpy as np
+from numpy.typing import NDArray
+
 COLOURS = (
     "#36c", "#c22", "#282", "#b70", "#828", "#555", "#0aa", "#e6a", "#7a3", "#a64", "#66f", "#000",
 )  # fmt: skip
@@ -60,6 +63,26 @@ def panels(title: str, drawn: Sequence[Panel]) -> str:
         row, column = divmod(index, columns)
         parts += _panel(panel, colours, _LEFT + column * (_WIDTH + _GAP), top + row * (_HEIGHT + _GAP))
     return "\n".join([*parts, "</svg>", ""])
+
+
+def by_task(title: str, found: Mapping[str, Mapping[str, Sequence[NDArray[np.float64]]]]) -> str:
+    """Means against epochs, over all tasks and on each.
+
+    Args:
+        title: of the picture.
+        found: by method and task, what each search had after 1, 2 ... epochs; all methods on the same tasks.
+    """
+
+    def panel(name: str, tasks: Sequence[str]) -> Panel:
+        curves = {method: [_mean([c for task in tasks for c in of[task]])] for method, of in found.items()}
+        return Panel(name, curves, "epochs")
+
+    tasks = list(dict.fromkeys(task for of in found.values() for task in of))
+    return panels(title, [panel("all tasks", tasks), *(panel(task, [task]) for task in tasks)])
+
+
+def _mean(searches: Sequence[NDArray[np.float64]]) -> list[tuple[float, float]]:
+    return [(epoch + 1.0, float(value)) for epoch, value in enumerate(np.mean(searches, axis=0))]
 
 
 def _panel(panel: Panel, colours: Mapping[str, str], left: float, top: float) -> list[str]:

@@ -10,10 +10,10 @@ import numpy as np
 
 from training.benchmarks.cached.costs import epoch_seconds
 from training.benchmarks.cached.report import TableRow, Target
-from training.benchmarks.cached.scoring import REGRETS, Curves, Vector
+from training.benchmarks.cached.scoring import REGRETS, Curves
 from training.benchmarks.cached.searches import Contest, Job, Results
 from training.benchmarks.cached.statistics import clustered, ranks, worse
-from training.pictures.panels import Panel, panels
+from training.pictures.panels import by_task
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 OURS, CHANCE = "fms", "random"
@@ -105,19 +105,11 @@ class Table:
 
 def picture(table: Table) -> str:
     """Mean regret against epochs, over all tasks and on each, as SVG."""
-    contest = table.contest
-    names = [method.name for method in contest.methods]
-    every = {name: table.values(name, lambda curves, _: curves.named(REGRETS[0])) for name in names}
-    drawn = [
-        Panel("all tasks", {n: [_curve([c for v in every[n].values() for c in v])] for n in names}, "epochs")
-    ]
-    for job in contest.jobs:
-        drawn.append(Panel(job.task, {n: [_curve(every[n][job.task])] for n in names}, "epochs"))
-    return panels(f"normalised regret, {contest.jobs[0].pool.hub}", drawn)
-
-
-def _curve(searches: Sequence[Vector]) -> list[tuple[float, float]]:
-    return [(epoch + 1.0, float(value)) for epoch, value in enumerate(np.mean(searches, axis=0))]
+    found = {
+        method.name: table.values(method.name, lambda curves, _: curves.named(REGRETS[0]))
+        for method in table.contest.methods
+    }
+    return by_task(f"normalised regret, {table.contest.jobs[0].pool.hub}", found)
 
 
 def _at_seconds(table: Table, share: float) -> Reading:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from fms_hub.finetune.seeding import derived_seed
 from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached.costs import StepTimes, epoch_seconds
 from training.benchmarks.cached.environment import BUDGET, Environment
-from training.benchmarks.cached.judging import location
+from training.benchmarks.cached.judging import ids, key_of, location
 from training.benchmarks.cached.methods import Method, Search, Setting, Unavailable, run
 from training.benchmarks.cached.pool import Pool
 from training.benchmarks.cached.scoring import Curves, score
@@ -113,19 +112,10 @@ class Contest:
 
     def key(self, job: Job, method: Method) -> str:
         """Changes with everything that a stored result depends on, but the code."""
-        learned = {task: [run.id for run in pool.runs] for task, pool in job.training.items()}
+        learned = {task: ids(pool) for task, pool in job.training.items()}
         times = None if self.times is None else dict(self.times.seconds)
-        parts = [
-            [run.id for run in job.pool.runs],
-            learned,
-            job.probes,
-            self.budget,
-            times,
-            self.quick,
-            SHARE,
-            _digest(job),
-        ]
-        return hashlib.sha256(json.dumps([method.note, *parts], sort_keys=True).encode()).hexdigest()[:16]
+        parts = [method.note, ids(job.pool), learned, job.probes, self.budget, times, self.quick, SHARE]
+        return key_of(parts, job.surrogate)
 
 
 def part(pool: Pool, seed: int) -> Pool:
@@ -171,10 +161,6 @@ def expected_seconds(of: Contest) -> float:
 def _setting(job: Job, *, quick: bool) -> Setting:
     surrogate = None if job.surrogate is None else Surrogate.load(job.surrogate)
     return Setting(job.training, job.probes, surrogate, quick)
-
-
-def _digest(job: Job) -> str | None:
-    return None if job.surrogate is None else hashlib.sha256(job.surrogate.read_bytes()).hexdigest()
 
 
 def read(path: Path, key: str) -> Curves | None:

@@ -86,6 +86,10 @@ class Problem(ABC):
         """Inputs as validation sees them."""
         return inputs
 
+    def defaults(self) -> list[float]:
+        """Where the hyperparameters (h,) start, unconstrained."""
+        return [tunable.unconstrain(tunable.start) for tunable in self.tunables]
+
     def steps(self) -> int:
         """Of one epoch."""
         return len(self.data["train"]) // self.batch_size

@@ -104,8 +104,7 @@ def started_at(problem: Problem, share: float) -> list[Tunable]:
 def _fixed_runs(problem: Problem, proposals: Iterator[list[float]], seed: int, seconds: float) -> list[Run]:
     clock = Clock()
     runs: list[Run] = []
-    default = [tunable.unconstrain(tunable.start) for tunable in problem.tunables]
-    for number, at in enumerate(itertools.chain([default], proposals)):
+    for number, at in enumerate(itertools.chain([problem.defaults()], proposals)):
         runs.append(train_fixed(problem, constant(at), _seed(seed, number), clock, seconds))
         if clock.spent >= seconds:
             break
