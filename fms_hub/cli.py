@@ -112,6 +112,9 @@ def select(
         int | None, typer.Option(help="Most checkpoints kept besides the best.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that prepare images.")] = None,
+    parallel: Annotated[
+        int, typer.Option(help="Epochs to train at once, in processes of their own, on all GPUs in turn.")
+    ] = 1,
     max_download: Annotated[
         str | None, typer.Option(help="Most weights to fetch from the Hub, e.g. 500MB.")
     ] = None,
@@ -152,6 +155,7 @@ def select(
         skip_bad=skip_bad,
         keep_checkpoints=keep_checkpoints,
         workers=workers,
+        parallel=parallel,
         max_download=max_download,
         objectives=("score",) if objective in (None, "score") else ("score", objective),
         max_latency=max_latency,

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 
-from fms_hub.errors import TrainingFailure
-from fms_hub.finetune.trainer import Trainer
-from fms_hub.records import Budget, Candidate, Observation, Proposal
+from fms_hub.records import Budget, Observation, Proposal
+from fms_hub.search.bench import Bench, Trained
+from fms_hub.search.crew import MakeTrainer, crew
 from fms_hub.search.inquire import probe_candidate
 from fms_hub.search.progress import SearchBar
 from fms_hub.search.selector import Selector
-from fms_hub.search.shelf import before, best_of, check_space, checkpoint_name, clear, kept
-from fms_hub.weights.describe import refresh
-from fms_hub.weights.graph import WeightGraph
+from fms_hub.search.shelf import best_of, check_space, checkpoint_name, clear, kept
 
 
 @dataclass(frozen=True)
@@ -24,36 +22,45 @@ class Loop:
 
     Attributes:
         selector: chooses.
-        trainer: trains.
-        candidates: by name.
-        graphs: of their weights before training, by name.
-        folder: of the search.
+        bench: trains, in this process.
+        make: trainers for other processes.
+        parallel: epochs that are trained at once.
         keep: most checkpoints besides the best, None keeps the last of each run.
         probing: whether every candidate is probed first.
     """
 
     selector: Selector
-    trainer: Trainer
-    candidates: Mapping[str, Candidate]
-    graphs: Mapping[str, WeightGraph]
-    folder: Path
-    keep: int | None
+    bench: Bench
+    make: MakeTrainer
+    parallel: int = 1
+    keep: int | None = None
     probing: bool = False
 
     def run(self, budget: Budget, *, progress: bool) -> None:
         """Train until the budget is spent.
 
+        What came out is told in the order in which it was asked for, so that equal seeds give equal searches
+        whichever process is faster.
+
         Raises:
             StorageError: the disk is full; everything logged is kept.
+            UsageError, SearchError: see `crew`.
         """
         self._tidy()
         with SearchBar(budget, shown=progress) as bar:
             self._probe(bar)
             bar.update(self.selector.spent, best_of(self.selector.history))
-            while (proposal := self.selector.ask()) is not None:
-                self._train(proposal)
-                self._tidy()
-                bar.update(self.selector.spent, best_of(self.selector.history))
+            with crew(self.bench, self.make, self.parallel) as begin:
+                out: deque[tuple[Proposal, Future[Trained]]] = deque()
+                while True:
+                    while len(out) < self.parallel and (proposal := self.selector.ask()) is not None:
+                        out.append((proposal, begin(proposal)))
+                    if not out:
+                        return
+                    proposal, trained = out.popleft()
+                    self._tell(proposal, trained.result())
+                    self._tidy([waiting for waiting, _ in out])
+                    bar.update(self.selector.spent, best_of(self.selector.history))
 
     def check_disk(self, budget: Budget) -> None:
         """See that the checkpoints will fit.
@@ -61,49 +68,36 @@ class Loop:
         Raises:
             OutputError: they will not.
         """
-        size = max(self.trainer.checkpoint_bytes(c, {}) for c in self.candidates.values())
+        candidates, trainer = self.bench.candidates, self.bench.trainer
+        size = max(trainer.checkpoint_bytes(c, {}) for c in candidates.values())
         runs = budget.epochs if budget.epochs is not None else 1
-        # Besides those kept, the best ones and the one being written.
-        best = 1 if self.selector.tradeoff is None else min(len(self.candidates), runs)
-        check_space(self.folder, size, (runs if self.keep is None else min(self.keep, runs)) + best + 1)
+        # Besides those kept, the best ones and those being written.
+        best = 1 if self.selector.tradeoff is None else min(len(candidates), runs)
+        staying = runs if self.keep is None else min(self.keep, runs)
+        check_space(self.bench.folder, size, staying + best + self.parallel)
 
     def _probe(self, bar: SearchBar) -> None:
         """Probe the candidates that were not; what was probed before a kill is in the log."""
-        for name in [name for name in self.candidates if self.probing and name not in self.selector.probes]:
-            self.selector.tell_probe(probe_candidate(self.candidates[name], self.trainer))
+        candidates = self.bench.candidates
+        for name in [name for name in candidates if self.probing and name not in self.selector.probes]:
+            self.selector.tell_probe(probe_candidate(candidates[name], self.bench.trainer))
             bar.update(self.selector.spent, None)
 
-    def _train(self, proposal: Proposal) -> Observation:
-        """Train the proposed epoch from the run's last checkpoint and tell what came out."""
-        name = checkpoint_name(proposal.run, proposal.epoch)
-        previous = before(proposal)
-        start = time.perf_counter()
-        try:
-            result = self.trainer.epoch(
-                self.candidates[proposal.candidate],
-                proposal.hyperparameters,
-                run=proposal.run,
-                epoch=proposal.epoch,
-                horizon=proposal.horizon,
-                previous=None if previous is None else self.folder / previous,
-                forked=proposal.previous is not None and proposal.previous == proposal.parent,
-                target=self.folder / name,
-            )
-        except TrainingFailure as failure:
-            elapsed = time.perf_counter() - start
-            return self.selector.tell(proposal, failure=failure.reason, seconds=elapsed)
+    def _tell(self, proposal: Proposal, trained: Trained) -> Observation:
+        if trained.failure is not None:
+            return self.selector.tell(proposal, failure=trained.failure, seconds=trained.seconds)
         return self.selector.tell(
             proposal,
-            score=result.score,
-            seconds=result.seconds,
-            train_loss=result.train_loss,
-            checkpoint=refresh(self.graphs[proposal.candidate], result.weights, result.responses),
-            images=result.images,
-            saved_as=name,
+            score=trained.score,
+            seconds=trained.seconds,
+            train_loss=trained.train_loss,
+            checkpoint=trained.graph,
+            images=trained.images,
+            saved_as=checkpoint_name(proposal.run, proposal.epoch),
         )
 
-    def _tidy(self) -> None:
-        keep = kept(self.selector.history, self.keep, self.selector.front)
-        clear(self.folder, keep)
+    def _tidy(self, out: Sequence[Proposal] = ()) -> None:
+        keep = kept(self.selector.history, self.keep, self.selector.front, out)
+        clear(self.bench.folder, keep)
         for run in keep.stopped:
             self.selector.stop(run)

@@ -225,9 +225,10 @@ def _first_epoch(problem: Problem, configuration: Configuration, run: int) -> Pr
 
 
 def _affordable(pool: list[Proposal], situation: Situation) -> tuple[list[Proposal], NDArray[np.float64]]:
-    """What the remaining seconds allow, and what its next epochs will take, (n,)."""
+    """What the remaining seconds allow beside what is pending, and what its next epochs will take, (n,)."""
     seconds = _seconds(situation, pool)
-    within = np.flatnonzero(seconds <= situation.seconds_left)
+    left = situation.seconds_left - _seconds(situation, situation.pending).sum()
+    within = np.flatnonzero(seconds <= left)
     return [pool[i] for i in within], seconds[within]
 
 

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from fms_hub.models.catalog import resolve
 from fms_hub.models.downloads import Terms, require_within, terms_of
 from fms_hub.records import Budget, Candidate
 from fms_hub.search.acquisition import Rule
+from fms_hub.search.bench import Bench
 from fms_hub.search.candidates import Candidates, describe_candidates, measure_seconds
 from fms_hub.search.generator import Proposals, check_proposals
 from fms_hub.search.inquire import inquire, require_probing, require_taught
@@ -67,6 +69,7 @@ def select(
     skip_bad: bool = False,
     keep_checkpoints: int | None = None,
     workers: int | None = None,
+    parallel: int = 1,
     max_download: str | int | None = None,
     objectives: Sequence[str] = ("score",),
     max_latency: str | float | None = None,
@@ -109,6 +112,10 @@ def select(
         skip_bad: leave out unreadable images with a warning instead of refusing the dataset.
         keep_checkpoints: most checkpoints on disk besides the best; None keeps the last of each run.
         workers: processes that prepare images; None decides by size.
+        parallel: epochs to train at once, each in a process of its own, which shares the processor's threads;
+            ``device="cuda"`` takes all GPUs in turn. A time limit counts the seconds of all of them. The
+            search then chooses before it knows what is still out, and a script must call this below
+            ``if __name__ == "__main__":``.
         max_download: most bytes of weights to fetch from the Hub in all, as a number or like ``"500MB"``.
         objectives: ``("score",)``, or the score with one of ``"latency"``, ``"parameters"`` and
             ``"peak_memory"`` (see `fms_hub.search.objectives.Cost`), for a front of both.
@@ -126,7 +133,7 @@ def select(
         StorageError: the disk is full; everything logged is kept.
     """
     limit = None if budget is None else Budget.parse(budget)
-    _check_settings(max_epochs, metric, keep_checkpoints)
+    _check_settings(max_epochs, metric, keep_checkpoints, parallel)
     goals = Goals.parse(objectives, max_latency, max_parameters)
     if goals.cost is not None:
         require_rule(acquisition)
@@ -147,7 +154,8 @@ def select(
         skip_bad=skip_bad,
         progress=counting_bar("checking images", shown=progress),
     )
-    trainer = Trainer(task, metric=metric, image_size=image_size, device=device, seed=seed, workers=workers)
+    make = partial(Trainer, task, metric=metric, image_size=image_size, seed=seed, workers=workers)
+    trainer = make(device=device)
     goals.require_device(trainer.device)
     if any(recipe.self_tuning for recipe in recipes):
         trainer.require_tuning_images()
@@ -187,15 +195,8 @@ def select(
         identity=identity,
         seed=seed,
     )
-    loop = Loop(
-        selector,
-        trainer,
-        {c.name: c for c in chosen},
-        graphs,
-        folder,
-        keep_checkpoints,
-        probing=probe,
-    )
+    bench = Bench(trainer, {c.name: c for c in chosen}, graphs, folder)
+    loop = Loop(selector, bench, make, parallel, keep_checkpoints, probing=probe)
     try:
         about = _about(task, chosen, trainer, graphs, terms, model.label)
         write_about(folder, about)
@@ -217,13 +218,15 @@ def select(
         selector.close()
 
 
-def _check_settings(max_epochs: int, metric: str, keep_checkpoints: int | None) -> None:
+def _check_settings(max_epochs: int, metric: str, keep_checkpoints: int | None, parallel: int) -> None:
     if max_epochs < 1:
         raise BudgetError(f"max_epochs must be at least 1, found {max_epochs}.")
     if metric not in METRICS:
         raise UsageError(f"metric must be one of {', '.join(METRICS)}; found {metric!r}.")
     if keep_checkpoints is not None and keep_checkpoints < 1:
         raise UsageError(f"keep_checkpoints must be at least 1, found {keep_checkpoints}.")
+    if parallel < 1:
+        raise UsageError(f"parallel must be at least 1, found {parallel}.")
 
 
 def _recipes(space: Space) -> list[Recipe]:

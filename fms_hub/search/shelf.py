@@ -37,13 +37,20 @@ class Kept:
     Attributes:
         checkpoints: names to keep.
         stopped: runs that cannot go on, because their last checkpoint is not kept.
+        coming: names under which something is being written.
     """
 
     checkpoints: frozenset[str]
     stopped: frozenset[int]
+    coming: frozenset[str] = frozenset()
 
 
-def kept(history: Sequence[Observation], limit: int | None, front: Sequence[Observation]) -> Kept:
+def kept(
+    history: Sequence[Observation],
+    limit: int | None,
+    front: Sequence[Observation],
+    out: Sequence[Proposal] = (),
+) -> Kept:
     """Choose the checkpoints to keep.
 
     Args:
@@ -51,20 +58,26 @@ def kept(history: Sequence[Observation], limit: int | None, front: Sequence[Obse
         limit: most checkpoints besides the best ones; those with the lowest last scores go. None
             keeps the last of each run.
         front: the best ones, see `fms_hub.search.tradeoff.front_of`.
+        out: what is being trained; what it goes on from stays.
     """
     last = {o.run: o for o in history if o.checkpoint is not None and o.score is not None}
     ranked = sorted(last.values(), key=lambda o: (-(o.score or 0.0), o.run))
     staying = ranked if limit is None else ranked[:limit]
     names = {o.checkpoint for o in [*staying, *front] if o.checkpoint is not None}
+    names |= {name for proposal in out if (name := before(proposal)) is not None}
     stopped = frozenset(o.run for o in ranked if o.checkpoint not in names)
-    return Kept(frozenset(names), stopped)
+    return Kept(frozenset(names), stopped, frozenset(checkpoint_name(p.run, p.epoch) for p in out))
 
 
 def clear(folder: Path, keep: Kept) -> None:
-    """Remove every checkpoint below the search's folder that is not kept, half-written ones too."""
+    """Remove every checkpoint below the search's folder that is not kept.
+
+    Half-written ones, too, but for those that are being written now.
+    """
     shelf = folder / FOLDER
     for path in shelf.iterdir() if shelf.exists() else ():
-        if f"{FOLDER}/{path.name}" not in keep.checkpoints:
+        finished = path.name.lstrip(".").split(".")[0]
+        if f"{FOLDER}/{path.name}" not in keep.checkpoints and f"{FOLDER}/{finished}" not in keep.coming:
             shutil.rmtree(path, ignore_errors=True)
 
 

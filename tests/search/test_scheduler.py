@@ -165,6 +165,14 @@ def test_what_does_not_fit_the_time_left_is_not_proposed() -> None:
     assert propose(where, Surrogate()) is None
 
 
+def test_what_is_pending_takes_its_share_of_the_time_left() -> None:
+    where = situation(HISTORY, seconds_left=3.0)
+    first = propose(where, Surrogate())
+    assert first is not None
+    assert propose(replace(where, pending=(first,)), Surrogate()) is None
+    assert propose(replace(where, pending=(first,), seconds_left=6.0), Surrogate()) is not None
+
+
 def test_per_second_the_cheaper_of_two_good_candidates_goes_on() -> None:
     expensive = [replace(o, seconds=500.0) if o.candidate == "right" else o for o in HISTORY]
     assert run_on(expensive, rule="ei").candidate == "right"
