@@ -171,5 +171,8 @@ def test_pictures_are_svg_with_a_line_for_each_curve(text):
     assert len(drawn.findall(f"{space}polyline")) == 14
     drawn = ElementTree.fromstring(losses(text, {"grid": [run.points], "a & b": [run.points, run.points]}))
     assert len(drawn.findall(f"{space}polyline")) == 9
+    drawn = ElementTree.fromstring(losses(text, {"grid": [run.points], "soon best": [run.points[:1]]}))
+    ends = [line.attrib["points"].split()[-1].split(",")[0] for line in drawn.findall(f"{space}polyline")]
+    assert len(ends) == 6 and len(set(ends)) == 3, "each panel's lines go on to the end of the search"
     with pytest.raises(ValueError, match="'empty' has no points"):
         panels("x", [Panel("empty", {}, "s")])

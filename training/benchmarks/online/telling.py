@@ -54,11 +54,12 @@ def _row(method: str, metric: str, values: list[float]) -> dict[str, object]:
 
 def losses(problem: Problem, found: Mapping[str, Sequence[Sequence[Point]]]) -> str:
     """Losses of the best so far against seconds, one line a seed."""
+    end = max(curve[-1].seconds for curves in found.values() for curve in curves)
     drawn = [
         Panel(
             METRICS[key],
             {
-                name: [_steps([(p.seconds, float(getattr(p, key))) for p in curve]) for curve in curves]
+                name: [_steps([(p.seconds, float(getattr(p, key))) for p in curve], end) for curve in curves]
                 for name, curves in found.items()
             },
             "s",
@@ -87,10 +88,10 @@ def schedules(problem: Problem, starts: Mapping[str, Run]) -> str:
     return panels(f"{problem.name}: hyperparameters of self-tuning runs, by where they start", drawn)
 
 
-def _steps(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """A staircase: each value holds until the next."""
+def _steps(curve: Sequence[tuple[float, float]], end: float) -> list[tuple[float, float]]:
+    """A staircase: each value holds until the next, the last one until the end."""
     corners = [(later[0], earlier[1]) for earlier, later in itertools.pairwise(curve)]
-    return [point for pair in zip(curve, [*corners, curve[-1]], strict=True) for point in pair]
+    return [point for pair in zip(curve, [*corners, (end, curve[-1][1])], strict=True) for point in pair]
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:
