@@ -12,7 +12,7 @@ from fms_hub.finetune.self_tuning.network import responding
 from training.benchmarks.online.images import SmallNet
 from training.benchmarks.online.problem import Problem
 from training.benchmarks.online.searches import SEARCHES, started_at
-from training.benchmarks.online.telling import apart, best_so_far, losses, rows_of, schedules
+from training.benchmarks.online.telling import apart, best_so_far, less, losses, rows_of, schedules
 from training.benchmarks.online.text import WINDOW, Text
 from training.benchmarks.online.training import (
     Clock,
@@ -156,6 +156,14 @@ def test_the_best_so_far_goes_by_the_clock_over_all_runs():
         ("test loss", 3.0),
         ("test accuracy", 0.5),
     ]
+
+
+def test_methods_are_compared_seed_by_seed() -> None:
+    found = {"grid": [[point(1, 3.0)], [point(1, 5.0)]], "tuned": [[point(1, 2.5)], [point(1, 4.0)]]}
+    rows = {row["metric"]: row for row in less(found, "tuned")}
+    assert len(rows) == 3 and rows["validation loss"]["method"] == "tuned less grid"
+    assert rows["validation loss"]["mean"] == pytest.approx(-0.75)
+    assert rows["validation loss"]["high"] == pytest.approx(-0.75 + 12.706 * 0.25, rel=1e-3)
 
 
 def test_finished_runs_are_read_back(tmp_path: Path):

@@ -32,7 +32,15 @@ from fms_hub.finetune.self_tuning.hyperparameters import SPREAD
 from training.benchmarks.online.images import Cifar, Flowers
 from training.benchmarks.online.problem import Problem
 from training.benchmarks.online.searches import SEARCHES, started_at
-from training.benchmarks.online.telling import apart, best_so_far, losses, rows_of, schedules, table
+from training.benchmarks.online.telling import (
+    apart,
+    best_so_far,
+    less,
+    losses,
+    rows_of,
+    schedules,
+    table,
+)
 from training.benchmarks.online.text import Text
 from training.benchmarks.online.training import (
     Clock,
@@ -47,7 +55,8 @@ from training.benchmarks.online.training import (
 RUNS, QUICK_RUNS = 8, 3
 """Plain runs whose processor time every search has."""
 STARTS: Mapping[str, float | None] = {"low": 0.02, "default": None, "high": 0.6}
-CONTROLS = ("self-tuning", "final value", "perturbed final value", "schedule")
+TUNED = "self-tuning"
+CONTROLS = (TUNED, "final value", "perturbed final value", "schedule")
 SLOWER = 2.4
 """About how many plain runs' time a self-tuning run takes."""
 PROBLEMS = ("cifar10", "flowers5", "text")
@@ -169,11 +178,15 @@ def benchmark(problem: Problem, out: Path, seeds: int, runs: int) -> list[dict[s
             _stored(out, "controls", seed),
             lambda seed=seed, tuned=starts["default"]: controls(problem, tuned, seed),  # type: ignore[misc]
         )
-        for name, run in {"self-tuning": starts["default"], **more}.items():
+        for name, run in {TUNED: starts["default"], **more}.items():
             controlled[name].append(best_so_far([run]))
         write_whole(out / f"schedules-{seed}.svg", schedules(problem, starts).encode())
     write_whole(out / "losses.svg", losses(problem, found).encode())
-    kinds = {"search": rows_of(found), "control": rows_of(controlled), "start": apart(problem, started)}
+    kinds = {
+        "search": [*rows_of(found), *less(found, TUNED)],
+        "control": [*rows_of(controlled), *less(controlled, TUNED)],
+        "start": apart(problem, started),
+    }
     return [{"problem": problem.name, "kind": kind, **row} for kind, rows in kinds.items() for row in rows]
 
 

@@ -31,6 +31,17 @@ def rows_of(found: Mapping[str, Sequence[Sequence[Point]]]) -> list[dict[str, ob
     return rows
 
 
+def less(found: Mapping[str, Sequence[Sequence[Point]]], first: str) -> list[dict[str, object]]:
+    """What the first method chose in the end less what each other one did, seed by seed."""
+    rows: list[dict[str, object]] = []
+    for method, curves in found.items():
+        for key, metric in METRICS.items() if method != first else ():
+            pairs = zip(found[first], curves, strict=True)
+            values = [float(getattr(one[-1], key)) - float(getattr(other[-1], key)) for one, other in pairs]
+            rows.append(_row(f"{first} less {method}", metric, values))
+    return rows
+
+
 def apart(problem: Problem, started: Sequence[Mapping[str, Run]]) -> list[dict[str, object]]:
     """How far apart the starts are before the last epoch, over how far they were before the first.
 
