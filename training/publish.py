@@ -180,7 +180,7 @@ def _training(training: Mapping[str, Any]) -> str:
     lines = [
         f"Meta-trained on {training['runs']} runs of the hub {training['hub']}, tasks "
         f"{', '.join(training['tasks'])} ({training['seconds']:.0f} s); its deviations were widened by "
-        f"{training['widened']:.2f}."
+        f"{training['widened']:.2f}, those of runs that have begun by {training['widened_begun']:.2f}."
     ]
     if groups:
         heads = ["group left out", *(name.replace("_", " ") for name in by_group)]

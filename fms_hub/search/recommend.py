@@ -190,7 +190,7 @@ def advise(surrogate: Surrogate, problem: Problem, candidate: str, cost: CostMod
 
 
 def _outside(surrogate: Surrogate, row: Inputs) -> float:
-    return 0.0 if surrogate.learned is None else float(surrogate.learned.stretch(row)[0] - 1.0)
+    return 0.0 if surrogate.learned is None else float(surrogate.learned.beyond(row)[0])
 
 
 def _check(surrogate: Surrogate, top: int, max_epochs: int) -> None:

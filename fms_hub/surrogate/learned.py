@@ -77,6 +77,27 @@ class Range:
 
 
 @dataclass(frozen=True)
+class Widening:
+    """Factors, > 0, on the deviations of predictions; from how far off they were on tasks left out.
+
+    Attributes:
+        fresh, begun: of runs that have not begun, and of those that have.
+    """
+
+    fresh: float
+    begun: float
+
+    def __post_init__(self) -> None:
+        """Refuse factors that would make predictions certain, or worse."""
+        if min(self.fresh, self.begun) <= 0.0:
+            raise ValueError(f"deviations are widened by {self.fresh} and {self.begun}, expected > 0")
+
+    def of(self, curve: Columns) -> Columns:
+        """The factor of each row, (n,), by its summary of the curve (n, C), NaN where no epoch is known."""
+        return np.where(np.isnan(curve[:, 0]), self.fresh, self.begun)
+
+
+@dataclass(frozen=True)
 class Learned:
     """The outcome of meta-training. Scores are in fixed units: 0 is guessing, 1 is perfect.
 
@@ -88,6 +109,7 @@ class Learned:
         doubt: how far off that typically is: the logarithm of the deviation.
         parameters: of the process over what the forest leaves over, in units of that deviation, by name.
         range: of the architectures it has seen.
+        widening: of the posterior's deviations.
     """
 
     hyperparameters: tuple[str, ...]
@@ -97,6 +119,7 @@ class Learned:
     doubt: Forest
     parameters: Mapping[str, Tensor]
     range: Range
+    widening: Widening
 
     def form(self, inputs: Inputs) -> Form:
         """The process for inputs of these widths."""
@@ -104,14 +127,19 @@ class Learned:
         unknown = (Group(UNKNOWN, extra),) if extra > 0 else ()
         return Form((*residual_groups(self.widths), *unknown), residual=True, learned=self.parameters)
 
-    def stretch(self, inputs: Inputs) -> NDArray[np.float64]:
-        """Factor on the deviation of each row's prediction, (n,), >= 1: it grows with `Range.excess`.
+    def beyond(self, inputs: Inputs) -> Columns:
+        """How far each row's architecture lies outside of those seen, (n,), >= 0: see `Range.excess`.
 
         Of candidates without weights the number of parameters decides; nothing can be said without either.
         """
-        weights = _widened("weights", inputs.weights, self.widths["weights"])
-        metadata = _widened("metadata", inputs.metadata, self.widths["metadata"])
-        return 1.0 + self.range.excess(_sized(weights, metadata))
+        weights = _padded("weights", inputs.weights, self.widths["weights"])
+        metadata = _padded("metadata", inputs.metadata, self.widths["metadata"])
+        return self.range.excess(_sized(weights, metadata))
+
+    def stretch(self, inputs: Inputs) -> Columns:
+        """Factor on the deviation of each row's prediction, (n,), > 0: what scores of tasks left out asked
+        for, and more for architectures beyond those seen."""
+        return self.widening.of(inputs.curve) * (1.0 + self.beyond(inputs))
 
     def rows(self, inputs: Inputs) -> Rows:
         """Scale inputs, and foresee their scores.
@@ -123,7 +151,7 @@ class Learned:
         groups = {name: getattr(inputs, name) for name in READ}
         groups["hyperparameters"] = inputs.hyperparameters[:, :known]
         seen = inputs.showing(
-            {name: _widened(name, block, self.widths[name]) for name, block in groups.items()}
+            {name: _padded(name, block, self.widths[name]) for name, block in groups.items()}
         )
         x = residual_columns(seen, self.scaling)
         unknown = inputs.hyperparameters[:, known:]
@@ -168,7 +196,7 @@ def _sized(weights: Columns, metadata: Columns) -> Columns:
     return np.where(np.isnan(weights).any(axis=1, keepdims=True), alone, weights)
 
 
-def _widened(name: str, block: Columns, width: int) -> Columns:
+def _padded(name: str, block: Columns, width: int) -> Columns:
     if block.shape[1] == width:
         return block
     if not np.isnan(block).any(axis=1).all():

@@ -16,11 +16,11 @@ from torch import Tensor
 from fms_hub.errors import CheckpointError
 from fms_hub.surrogate.forest import Forest
 from fms_hub.surrogate.kernel import Group
-from fms_hub.surrogate.learned import Learned, Range, residual_groups
+from fms_hub.surrogate.learned import Learned, Range, Widening, residual_groups
 from fms_hub.surrogate.process import Form, Process
 from fms_hub.surrogate.scaling import Scaling
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 Tensors = dict[str, Tensor]
 _FOREST = {
     "roots": torch.int32,
@@ -68,7 +68,9 @@ def save(path: Path, content: Content) -> None:
             "columns": {name: getattr(content.learned, name).columns for name in _FORESTS},
             "range": list(content.learned.range.columns),
         }
+        widening = [content.learned.widening.fresh, content.learned.widening.begun]
         tensors |= {
+            "learned.widening": torch.tensor(widening, dtype=torch.float64),
             "learned.range.low": torch.from_numpy(content.learned.range.low),
             "learned.range.high": torch.from_numpy(content.learned.range.high),
         }
@@ -108,7 +110,7 @@ def load(path: Path) -> Content:
     try:
         learned = _learned(config["learned"], tensors) if "learned" in config else None
     except ValueError as error:
-        raise CheckpointError(f"{path} has a damaged forest: {error}. Get the file again.") from error
+        raise CheckpointError(f"{path} is damaged: {error}. Get the file again.") from error
     form, scaling = None, None
     if "form" in config:
         parameters = None if learned is None else learned.parameters
@@ -144,6 +146,7 @@ def _learned(config: Mapping[str, Any], tensors: Tensors) -> Learned:
             tensors["learned.range.low"].numpy(),
             tensors["learned.range.high"].numpy(),
         ),
+        Widening(*tensors["learned.widening"].tolist()),
     )
 
 
@@ -175,7 +178,7 @@ def _expected(config: Mapping[str, Any]) -> dict[str, Shape]:
         shapes |= _scaling_shapes("learned.scaling", widths)
         shapes |= {f"learned.{name}.{array}": (None,) for name in _FORESTS for array in _FOREST}
         ends = (len(config["learned"]["range"]),)
-        shapes |= {"learned.range.low": ends, "learned.range.high": ends}
+        shapes |= {"learned.range.low": ends, "learned.range.high": ends, "learned.widening": (2,)}
     if "form" in config:
         form = Form(_groups(config["form"]["groups"]), config["form"]["residual"])
         if config.get("fitted"):

@@ -18,6 +18,7 @@ from fms_hub.surrogate.learned import (
     UNKNOWN,
     Learned,
     Range,
+    Widening,
     residual_groups,
 )
 from fms_hub.surrogate.scaling import Scaling
@@ -27,6 +28,7 @@ from training.meta.boosting import Boosting, as_arrays, averaged, boosted
 from training.meta.train import blank
 
 HYPERPARAMETERS = ("a", "b", "c")
+WIDENING = Widening(fresh=1.0, begun=2.0)
 
 
 def example(n: int, seed: int = 0, extra: int = 0) -> tuple[Inputs, NDArray[np.float64]]:
@@ -70,7 +72,9 @@ def learned() -> Learned:
     widths = {name: getattr(inputs, name).shape[1] for name in READ}
     parameters = blank(residual_groups(widths)).parameters_by_name()
     seen = Range.of(inputs.weights, [2, 5])
-    return Learned(HYPERPARAMETERS, widths, Scaling.of(inputs), forest, constant(0.1), parameters, seen)
+    return Learned(
+        HYPERPARAMETERS, widths, Scaling.of(inputs), forest, constant(0.1), parameters, seen, WIDENING
+    )
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +96,7 @@ def test_of_candidates_without_weights_the_number_of_parameters_decides(learned:
     taught = dataclasses.replace(learned, range=Range.of(inputs.weights, [0]))
     inputs.weights[1:] = np.nan
     inputs.metadata[:, 0] = [9.0, 5.0, 8.0, 0.0]  # within, a hundred times beyond, unknown
+    assert taught.beyond(inputs) == pytest.approx([0.0, 0.0, 1.0, 0.0])
     assert taught.stretch(inputs) == pytest.approx([1.0, 1.0, 2.0, 1.0])
 
 
@@ -172,6 +177,18 @@ def test_it_is_less_sure_of_architectures_beyond_those_it_has_seen(surrogate: Su
     assert ratio[1] == pytest.approx(3.0, rel=0.05)
 
 
+def test_deviations_of_runs_that_have_begun_have_a_factor_of_their_own(
+    surrogate: Surrogate, learned: Learned
+) -> None:
+    inputs, _ = example(4)
+    curve = np.where(np.array([[True], [False], [True], [False]]), 0.5, np.nan) * np.ones(6)
+    queries = dataclasses.replace(inputs, curve=curve)
+    even = dataclasses.replace(learned, widening=Widening(1.0, 1.0))
+    before, after = Surrogate("even", even).posterior(queries), surrogate.posterior(queries)
+    np.testing.assert_allclose(after.std / before.std, [2.0, 1.0, 2.0, 1.0])
+    assert np.array_equal(before.mean, after.mean)
+
+
 def test_the_candidates_number_is_not_read_by_the_forest(learned: Learned) -> None:
     inputs, _ = example(10)
     other = dataclasses.replace(inputs, candidate=(inputs.candidate + 1) % 3)
@@ -192,6 +209,7 @@ def test_it_is_saved_and_comes_back_the_same(surrogate: Surrogate, tmp_path: Pat
     assert np.array_equal(loaded.posterior(queries).mean, kept.posterior(queries).mean)
     assert np.array_equal(loaded.posterior(queries).std, kept.posterior(queries).std)
     assert loaded.learned is not None and loaded.learned.hyperparameters == HYPERPARAMETERS
+    assert loaded.learned.widening == WIDENING
     again = loaded.fit(*example(20, seed=11), steps=3).posterior(queries)
     assert np.array_equal(again.mean, kept.fit(*example(20, seed=11), steps=3).posterior(queries).mean)
 
@@ -323,7 +341,16 @@ def test_trees_in_which_rows_would_never_arrive_are_refused(changed: dict[str, o
         tree(**changed)
 
 
-def test_a_damaged_forest_is_refused_by_name(surrogate: Surrogate, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("tensor", "why"),
+    [
+        ("learned.forest.right", "is damaged: "),
+        ("learned.widening", r"widened by 0\.0 and 2\.0, expected > 0"),
+    ],
+)
+def test_damaged_numbers_are_refused_by_name(
+    surrogate: Surrogate, tmp_path: Path, tensor: str, why: str
+) -> None:
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
 
@@ -332,7 +359,7 @@ def test_a_damaged_forest_is_refused_by_name(surrogate: Surrogate, tmp_path: Pat
     with safe_open(path, framework="pt") as file:
         header = file.metadata()
     tensors = load_file(path)
-    tensors["learned.forest.right"][0] = 0
+    tensors[tensor][0] = 0
     save_file(tensors, path, header)
-    with pytest.raises(CheckpointError, match="damaged forest"):
+    with pytest.raises(CheckpointError, match=why):
         Surrogate.load(path)

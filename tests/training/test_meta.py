@@ -23,7 +23,7 @@ from training.meta.episodes import episode, final_rows, seen_rows, spend
 from training.meta.fitting import Fitted, _widening, fit
 from training.meta.prior import Foreseen, fit_doubt, fit_forest
 from training.meta.table import NONE, Table, table_of
-from training.meta.train import Lesson, Settings, blank, deviations, learn, scaling_of, widen, without
+from training.meta.train import Lesson, Misses, Settings, learn, misses, scaling_of, without
 from training.meta_train import jobs, surrogate_of
 
 
@@ -159,20 +159,26 @@ def test_doubt_is_larger_where_trees_were_further_off(table: Table) -> None:
     assert np.median(deviation[~early]) == pytest.approx(0.02, rel=0.35)
 
 
-def test_widening_lets_groups_count_alike() -> None:
-    near, far = np.linspace(0.0, 1.0, 1000), np.linspace(0.0, 10.0, 10)
-    factor = _widening([near, far])
-    inside = [np.mean(z <= 1.645 * factor) for z in (near, far)]
+def test_widening_lets_groups_count_alike_and_kinds_of_runs_by_themselves() -> None:
+    near, far = np.linspace(-1.0, 1.0, 1000), np.linspace(0.0, 10.0, 10)
+    off, begun = np.concatenate([near, 5.0 * near]), np.repeat([False, True], 1000)
+    found = _widening([Misses(off, begun), Misses(far, np.zeros(10, dtype=bool))])
+    inside = [np.mean(np.abs(z) <= 1.645 * found.fresh) for z in (near, far)]
     assert inside == pytest.approx([1.0, 0.8], abs=0.11)
-    assert _widening([10.0 * near]) == pytest.approx(9.0 / 1.645, rel=0.01)
-    assert _widening([near]) == 1.0  # never narrower
+    assert found.begun == pytest.approx(4.5 / 1.645, rel=0.01)
 
 
-def test_widening_scales_deviations_and_no_mean(lesson: Lesson, groups: tuple[Group, ...]) -> None:
-    process = blank(groups)
-    before = deviations(process, [lesson])
-    widen(process, 3.0)
-    np.testing.assert_allclose(deviations(process, [lesson]), before / 3.0, rtol=1e-4)
+def test_narrow_intervals_are_widened_and_wide_ones_narrowed_until_they_hold_as_much_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    begun = rng.random(20_000) < 0.5
+    found = _widening([Misses(rng.normal(size=20_000) * np.where(begun, 2.0, 0.5), begun)])
+    assert (found.fresh, found.begun) == pytest.approx((0.5, 2.0), rel=0.03)
+
+
+def test_misses_say_which_runs_had_begun(lesson: Lesson, groups: tuple[Group, ...], table: Table) -> None:
+    found = misses(learn(groups, [lesson], Settings(1)), [lesson])
+    assert len(found.off) == len(found.begun)
+    assert 0.2 < found.begun.mean() < 0.8
 
 
 def test_a_surrogate_ranks_runs_of_a_new_task_before_and_after_it_has_seen_any(
@@ -195,8 +201,8 @@ def test_a_surrogate_ranks_runs_of_a_new_task_before_and_after_it_has_seen_any(
 def test_it_says_how_it_came_about(fitted: Fitted) -> None:
     assert set(fitted.off) == set(fitted.error) == {"flowers", "faces", "traffic signs"}
     assert all(0.0 < error < 0.5 for error in fitted.error.values())
-    assert fitted.widened > 0
     assert fitted.surrogate.learned is not None
+    assert fitted.surrogate.learned.widening == fitted.widening
     assert fitted.surrogate.learned.hyperparameters[0] == "learning_rate"
 
 

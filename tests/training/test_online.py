@@ -10,7 +10,6 @@ import torch
 from fms_hub.finetune.self_tuning.hyperparameters import Tunable
 from fms_hub.finetune.self_tuning.network import responding
 from training.benchmarks.online.images import SmallNet
-from training.benchmarks.online.problem import Problem
 from training.benchmarks.online.searches import SEARCHES, started_at
 from training.benchmarks.online.telling import apart, best_so_far, less, losses, rows_of, schedules
 from training.benchmarks.online.text import WINDOW, Text
@@ -35,10 +34,6 @@ def text() -> Text:
     return problem
 
 
-def starts(problem: Problem) -> list[float]:
-    return [tunable.unconstrain(tunable.start) for tunable in problem.tunables]
-
-
 def test_the_parts_of_the_text_are_apart_and_labels_are_the_next_characters(text):
     parts = text.data
     assert {part: len(data) for part, data in parts.items()} == {"train": 128, "validation": 64, "test": 64}
@@ -51,8 +46,8 @@ def test_the_parts_of_the_text_are_apart_and_labels_are_the_next_characters(text
 
 
 def test_fixed_runs_learn_repeat_and_feel_their_hyperparameters(text):
-    run, again = (train_fixed(text, constant(starts(text)), 1, Clock(), math.inf) for _ in range(2))
-    strong = constant([5.0] * 5 + starts(text)[5:])
+    run, again = (train_fixed(text, constant(text.defaults()), 1, Clock(), math.inf) for _ in range(2))
+    strong = constant([5.0] * 5 + text.defaults()[5:])
     hindered = train_fixed(text, strong, 1, Clock(), math.inf)
     assert [p.validation for p in run.points] == [p.validation for p in again.points]
     assert run.points[-1].validation < run.points[0].validation
@@ -61,7 +56,7 @@ def test_fixed_runs_learn_repeat_and_feel_their_hyperparameters(text):
 
 
 def test_a_search_stops_after_the_epoch_in_which_its_time_is_up(text):
-    run = train_fixed(text, constant(starts(text)), 1, Clock(), 0.0)
+    run = train_fixed(text, constant(text.defaults()), 1, Clock(), 0.0)
     assert len(run.points) == len(run.schedule) == 1
 
 
@@ -112,7 +107,7 @@ def test_each_search_spends_its_time_and_trains_other_runs_each_time(text, name)
     text.epochs = 2
     assert runs[-1].points[-1].seconds >= seconds
     assert all(run.points[-1].seconds < seconds for run in runs[:-1])
-    assert runs[0].schedule[0] == pytest.approx(starts(text), abs=1e-4)  # all begin at the defaults
+    assert runs[0].schedule[0] == pytest.approx(text.defaults(), abs=1e-4)  # all begin at the defaults
     first = [tuple(run.schedule[0]) for run in runs]
     assert len(runs) > 1
     assert len(set(first)) == len(first)
@@ -173,7 +168,7 @@ def test_finished_runs_are_read_back(tmp_path: Path):
 
 
 def test_pictures_are_svg_with_a_line_for_each_curve(text):
-    run = Run([point(1, 3.0), point(2, 2.0)], [starts(text), starts(text)])
+    run = Run([point(1, 3.0), point(2, 2.0)], [text.defaults(), text.defaults()])
     space = "{http://www.w3.org/2000/svg}"
     drawn = ElementTree.fromstring(schedules(text, {"low": run, "high": run}))
     assert len(drawn.findall(f"{space}polyline")) == 14

@@ -1,8 +1,9 @@
 """One surrogate from the pools of some tasks: trees, their doubt, and a process over what they leave over.
 
 Groups of tasks are left out in turn: doubt and process learn from what trees say of groups they have not
-seen, and how far processes are off on groups they have not learned from says by how much all deviations are
-to be widened. Nothing outside the given pools is looked at.
+seen, and how far processes are off on groups they have not learned from says by how much deviations are to be
+widened, those of runs that have begun and of all others each by themselves. Nothing outside the given pools
+is looked at.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from fms_hub.errors import UsageError
 from fms_hub.surrogate.foresight import READ, doubted, foresee
-from fms_hub.surrogate.learned import Learned, Range, residual_groups
+from fms_hub.surrogate.learned import Learned, Range, Widening, residual_groups
 from fms_hub.surrogate.scaling import Scaling
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.weights.pooling import POOLED
@@ -25,7 +26,7 @@ from training.corpus.splits import Splits
 from training.corpus.tasks import dataset
 from training.meta.prior import Foreseen, fit_doubt, fit_forest
 from training.meta.table import Table, table_of
-from training.meta.train import Lesson, Settings, deviations, learn, scaling_of, widen
+from training.meta.train import Lesson, Misses, Settings, learn, misses, scaling_of
 
 ARCHITECTURE = tuple(number for number, name in enumerate(POOLED) if name.startswith("global_"))
 """Columns of a pooled weight graph that say what the network looks like."""
@@ -40,13 +41,13 @@ class Fitted:
 
     Attributes:
         surrogate: without observations.
-        widened: factor on all deviations.
+        widening: of its deviations.
         off: share of scores within `QUANTILE` deviations before widening, by the group left out.
         error: root mean squared error of what trees foresee, by the group left out.
     """
 
     surrogate: Surrogate
-    widened: float
+    widening: Widening
     off: Mapping[str, float]
     error: Mapping[str, float]
 
@@ -89,14 +90,13 @@ def fit(
     scaling = scaling_of([table.inputs for table in everything])
     foreseen = {group: _foreseen(group, groups, settings, report) for group in sorted(groups)}
     lessons = {group: _lessons(group, foreseen, scaling, settings) for group in foreseen}
-    off = {}
+    off: dict[str, Misses] = {}
     for group in lessons:
         rest = [lesson for other in lessons if other != group for lesson in lessons[other]]
         process = learn(columns, rest, settings, partial(report, f"without {group}"))
-        off[group] = np.abs(deviations(process, lessons[group]))
-    factor = _widening(list(off.values()))
+        off[group] = misses(process, lessons[group])
+    widening = _widening(list(off.values()))
     process = learn(columns, [x for part in lessons.values() for x in part], settings, partial(report, "all"))
-    widen(process, factor)
     learned = Learned(
         pools[0].space.columns,
         widths,
@@ -105,11 +105,12 @@ def fit(
         fit_doubt([one for part in foreseen.values() for one in part], settings.seed),
         process.parameters_by_name(),
         Range.of(np.vstack([table.inputs.weights for table in everything]), ARCHITECTURE),
+        widening,
     )
     return Fitted(
         Surrogate(name, learned),
-        factor,
-        {group: float(np.mean(z < QUANTILE)) for group, z in off.items()},
+        widening,
+        {group: float(np.mean(np.abs(one.off) < QUANTILE)) for group, one in off.items()},
         {group: _error(part) for group, part in foreseen.items()},
     )
 
@@ -133,13 +134,21 @@ def _lessons(
     return [Lesson.of(one, scaling, doubted(doubt, one.table.inputs, one.mean)) for one in foreseen[group]]
 
 
-def _widening(off: Sequence[NDArray[np.float64]]) -> float:
-    """The factor, >= 1, under which a share of `COVERAGE` is within `QUANTILE` deviations, groups alike."""
+def _widening(found: Sequence[Misses]) -> Widening:
+    """Under which a share of `COVERAGE` is within `QUANTILE` deviations, groups counting alike."""
+    fresh, begun = (
+        [np.abs(one.off[one.begun == state]) for one in found if (one.begun == state).any()]
+        for state in (False, True)
+    )
+    return Widening(_factor(fresh), _factor(begun))
+
+
+def _factor(off: Sequence[NDArray[np.float64]]) -> float:
     weights = np.concatenate([np.full(len(z), 1.0 / len(z)) for z in off])
     z = np.concatenate(off)
     order = np.argsort(z)
     place = np.searchsorted(np.cumsum(weights[order]), COVERAGE * weights.sum())
-    return max(1.0, float(z[order][min(place, len(z) - 1)]) / QUANTILE)
+    return float(z[order][min(place, len(z) - 1)]) / QUANTILE
 
 
 def _error(foreseen: Sequence[Foreseen]) -> float:

@@ -126,26 +126,31 @@ def blank(groups: tuple[Group, ...]) -> Process:
     return Process(nothing, nothing[:, 0], form)
 
 
-def deviations(process: Process, lessons: Sequence[Lesson]) -> NDArray[np.float64]:
-    """Errors of fixed episodes, in units of the believed deviation, (queries,)."""
-    found = []
+@dataclass(frozen=True)
+class Misses:
+    """How far off predictions were.
+
+    Attributes:
+        off: (queries,), in units of the believed deviation.
+        begun: (queries,), whether the run that was asked about had begun.
+    """
+
+    off: NDArray[np.float64]
+    begun: NDArray[np.bool_]
+
+
+def misses(process: Process, lessons: Sequence[Lesson]) -> Misses:
+    """Of fixed episodes of the lessons."""
+    off, begun = [], []
     for number, lesson in enumerate(lessons):
         for check in range(CHECKS):
             drawn = episode(lesson.table, np.random.default_rng([number, check]))
             with torch.no_grad():
                 believed = _believe(process, lesson, drawn, lesson.columns)
-                off = lesson.residuals[drawn.queries] - believed.mean
-                found.append(off / believed.variance.sqrt())
-    return torch.cat(found).numpy()
-
-
-def widen(process: Process, factor: float) -> None:
-    """Multiply all deviations by a factor; means stay what they are."""
-    with torch.no_grad():
-        for name, value in process.covar_module.named_parameters():
-            if name.startswith("log_scale"):
-                value.add_(2.0 * math.log(factor))
-        process.likelihood.noise = process.likelihood.noise * factor**2
+                error = lesson.residuals[drawn.queries] - believed.mean
+                off.append((error / believed.variance.sqrt()).numpy())
+            begun.append(~np.isnan(lesson.table.inputs.curve[drawn.queries, 0]))
+    return Misses(np.concatenate(off), np.concatenate(begun))
 
 
 def _loss(

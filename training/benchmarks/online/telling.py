@@ -34,9 +34,9 @@ def rows_of(found: Mapping[str, Sequence[Sequence[Point]]]) -> list[dict[str, ob
 def less(found: Mapping[str, Sequence[Sequence[Point]]], first: str) -> list[dict[str, object]]:
     """What the first method chose in the end less what each other one did, seed by seed."""
     rows: list[dict[str, object]] = []
-    for method, curves in found.items():
-        for key, metric in METRICS.items() if method != first else ():
-            pairs = zip(found[first], curves, strict=True)
+    for method in (name for name in found if name != first):
+        for key, metric in METRICS.items():
+            pairs = zip(found[first], found[method], strict=True)
             values = [float(getattr(one[-1], key)) - float(getattr(other[-1], key)) for one, other in pairs]
             rows.append(_row(f"{first} less {method}", metric, values))
     return rows
