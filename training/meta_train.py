@@ -84,6 +84,26 @@ def surrogate_of(folder: Path | None, groups: frozenset[str]) -> Path | None:
     return path if path is not None and path.exists() else None
 
 
+def surrogate_without(folder: Path, dataset: str) -> Path:
+    """The file of the surrogate that never saw a dataset's group.
+
+    Raises:
+        UsageError: the dataset is in no group, or there is no such file.
+    """
+    fold = next(
+        (fold for fold in read_splits().folds() if read_splits().group.get(dataset) in fold.groups), None
+    )
+    if fold is None:
+        raise UsageError(f"{dataset} is in no group of training/corpus/splits.json.")
+    path = surrogate_of(folder, fold.groups)
+    if path is None:
+        raise UsageError(
+            f"{folder} has no {file_name(fold.groups)}.safetensors for {dataset}; make it with "
+            f"`python -m training.meta_train --held-out --out {folder}`."
+        )
+    return path
+
+
 def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(prog="python -m training.meta_train")

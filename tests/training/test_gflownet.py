@@ -7,12 +7,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 from torch import nn
 
 from fms_hub.records import Observation
 from fms_hub.search.proposals import Configuration
+from tests.training.scans import digits
 from training.benchmarks.gflownet import main
 from training.contests import outcomes
 from training.contests.arms import FORKING, GFLOWNET, LOCAL
@@ -103,18 +102,6 @@ def test_maps_have_a_square_for_each_cell_and_darker_ones_for_more() -> None:
     assert counts.count("rgb(255,255,255)") == 58
     assert counts[0] == "rgb(20,60,140)"
     assert "a & b" in {e.text for e in root.iter()}
-
-
-def digits(folder: Path) -> None:
-    """scikit-learn's digits in the layout of the corpus."""
-    scans = load_digits()
-    pixels: NDArray[np.uint8] = (scans.images * 15).astype(np.uint8)
-    meta = json.dumps({"format": "raw", "repo": "scikit-learn", "commit": "0", "licence": "BSD-3-Clause"})
-    np.savez(
-        folder / "digits.npz", meta=np.array(meta), class_names=np.array([str(n) for n in range(10)]),
-        x_train=pixels[:1200], y_train=scans.target[:1200].astype(np.int16),
-        x_test=pixels[1200:], y_test=scans.target[1200:].astype(np.int16),
-    )  # fmt: skip
 
 
 def test_the_quick_benchmark_runs_and_reads_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

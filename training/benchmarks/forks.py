@@ -20,7 +20,7 @@ import torch
 
 from training.benchmarks.cached.report import Report
 from training.contests.arms import FORKING, LOCAL
-from training.contests.command import parse, searched
+from training.contests.command import contest_parser, parse, searched
 
 PARTS = ("nets", "live")
 
@@ -28,7 +28,7 @@ PARTS = ("nets", "live")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Search or read back, print the table or JSON."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    settings = parse("forks", PARTS, given, "two seeds and short searches: to try it out")
+    settings = parse(contest_parser("forks", PARTS, "two seeds and short searches: to try it out"), given)
     torch.set_num_threads(1)
     settings.out.mkdir(parents=True, exist_ok=True)
     setting = f"{settings.seeds} seeds" + ("; quick, short searches" if settings.quick else "")

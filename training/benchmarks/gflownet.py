@@ -28,7 +28,7 @@ from fms_hub.corpus.wholefile import write_whole
 from fms_hub.search.gflownet.balance import Effort, Objective
 from training.benchmarks.cached.report import Report, TableRow, Target
 from training.contests.arms import GFLOWNET, LOCAL
-from training.contests.command import parse, searched
+from training.contests.command import contest_parser, parse, searched
 from training.gflownet import article, check
 from training.gflownet.feed_forward import trained_grid
 from training.gflownet.maps import maps
@@ -42,7 +42,7 @@ QUICK_IMAGES = 400
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure or read back, print the tables or JSON."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    settings = parse("gflownet", PARTS, given, "two seeds, a coarse grid: to try it out")
+    settings = parse(contest_parser("gflownet", PARTS, "two seeds, a coarse grid: to try it out"), given)
     torch.set_num_threads(1)
     settings.out.mkdir(parents=True, exist_ok=True)
     rows: list[TableRow] = []

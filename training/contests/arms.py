@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from fms_hub.search.acquisition import Rule
 from fms_hub.search.generator import Proposals
 
 
@@ -15,11 +16,13 @@ class Arm:
     Attributes:
         name: in tables and names of files.
         proposals, forking: as `fms_hub.select` has them.
+        rule: what `fms_hub.select` calls acquisition.
     """
 
     name: str
     proposals: Proposals = "local"
     forking: bool = False
+    rule: Rule = "ei"
 
 
 LOCAL: Final = Arm("local")

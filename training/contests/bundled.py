@@ -25,6 +25,7 @@ class Contest:
         epochs: of a search.
         horizon: epochs of a full run.
         out: folder of the searches; finished ones are read back.
+        surrogates: what searches on a task start from, by its name; on others they learn from themselves.
     """
 
     data: Path
@@ -32,6 +33,7 @@ class Contest:
     epochs: int
     horizon: int
     out: Path
+    surrogates: Mapping[str, str]
 
     def searches(self, task: str, arms: Sequence[Arm], seeds: Sequence[int]) -> Mapping[str, list[Selection]]:
         """One search a seed of each arm, by its name."""
@@ -43,7 +45,8 @@ class Contest:
             budget=Budget(epochs=self.epochs),
             max_epochs=self.horizon,
             image_size=IMAGE_SIZE,
-            surrogate="scratch",
+            surrogate=self.surrogates.get(task, "scratch"),
+            acquisition=arm.rule,
             proposals=arm.proposals,
             forking=arm.forking,
             seed=seed,

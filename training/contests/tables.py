@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fms_hub.corpus.wholefile import write_whole
@@ -38,16 +38,23 @@ def net_rows(
 
 
 def live_rows(
-    data: Path, tasks: Sequence[str], arms: Sequence[Arm], seeds: Sequence[int], out: Path, *, quick: bool
+    data: Path,
+    tasks: Sequence[str],
+    arms: Sequence[Arm],
+    seeds: Sequence[int],
+    out: Path,
+    surrogates: Mapping[str, str],
+    *,
+    quick: bool,
 ) -> list[TableRow]:
     """Searches over the bundled candidates, on each dataset file; of the first alone where it is quick.
 
-    A picture of them goes to `out`. Arguments as in `net_rows`.
+    A picture of them goes to `out`. Arguments as in `net_rows` and `Contest`.
     """
     images, epochs, folder = (
         (QUICK_IMAGES, QUICK_EPOCHS, "live-quick") if quick else (LIVE_IMAGES, LIVE_EPOCHS, "live")
     )
-    contest = Contest(data, images, epochs, LIVE_HORIZON, out / folder)
+    contest = Contest(data, images, epochs, LIVE_HORIZON, out / folder, surrogates)
     found, drawn = list[TableRow](), list[Panel]()
     for task in tasks[:1] if quick else tasks:
         searches = contest.searches(task, arms, seeds)
