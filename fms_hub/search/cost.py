@@ -74,7 +74,8 @@ class CostModel:
 
     def seconds(self, configurations: Sequence[tuple[str, Mapping[str, Value]]]) -> Vector:
         """Median seconds of one epoch of (candidate, hyperparameters) pairs, (q,)."""
-        base = np.array([self._base(name) for name, _ in configurations])
+        known = {name: self._base(name) for name in {name for name, _ in configurations}}
+        base = np.array([known[name] for name, _ in configurations])
         found: Vector = np.exp(base + self._features(configurations) @ self.mean)
         return found
 

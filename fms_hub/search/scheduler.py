@@ -102,7 +102,8 @@ class Outlook:
         """How much the first epoch of each configuration promises, (n,)."""
         run = next_run(self.situation)
         firsts = [_first_epoch(self.situation.problem, c, run) for c in configurations]
-        return self.promise(firsts, _seconds(self.situation, firsts))
+        cost = self.situation.cost.after(self.situation.history)
+        return self.promise(firsts, _seconds(cost, firsts))
 
 
 def designing(situation: Situation, surrogate: Surrogate) -> bool:
@@ -226,14 +227,14 @@ def _first_epoch(problem: Problem, configuration: Configuration, run: int) -> Pr
 
 def _affordable(pool: list[Proposal], situation: Situation) -> tuple[list[Proposal], NDArray[np.float64]]:
     """What the remaining seconds allow beside what is pending, and what its next epochs will take, (n,)."""
-    seconds = _seconds(situation, pool)
-    left = situation.seconds_left - _seconds(situation, situation.pending).sum()
+    cost = situation.cost.after(situation.history)
+    seconds = _seconds(cost, pool)
+    left = situation.seconds_left - _seconds(cost, situation.pending).sum()
     within = np.flatnonzero(seconds <= left)
     return [pool[i] for i in within], seconds[within]
 
 
-def _seconds(situation: Situation, proposals: Sequence[Proposal]) -> NDArray[np.float64]:
-    cost = situation.cost.after(situation.history)
+def _seconds(cost: CostModel, proposals: Sequence[Proposal]) -> NDArray[np.float64]:
     return cost.seconds([(proposal.candidate, proposal.hyperparameters) for proposal in proposals])
 
 
