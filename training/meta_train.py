@@ -140,8 +140,11 @@ def _run(arguments: argparse.Namespace) -> None:
         with tqdm(desc=job.name, unit="step") as bar:
             made = _fit(job, arguments.name if job.name == ALL else job.name, settings, bar)
         _write(path, made, job, settings, corpus, time.perf_counter() - started)
-        fresh, begun = made.widening.fresh, made.widening.begun
-        print(f"{path}: deviations times {fresh:.2f}, of runs that have begun {begun:.2f}")
+        widening, lean = made.learned.widening, made.learned.lean
+        print(
+            f"{path}: runs that have not begun, and others: deviations times {widening.fresh:.2f}, "
+            f"{widening.begun:.2f}; lean {lean.fresh:.2f}, {lean.begun:.2f}"
+        )
 
 
 def _fit(job: Job, name: str, settings: Settings, bar: tqdm) -> Fitted:
@@ -160,7 +163,7 @@ def _write(
 ) -> None:
     sources = [row for pool in job.pools for row in pool.candidates.values() if row.source != "random"]
     report = {
-        "name": made.surrogate.name,
+        "name": made.name,
         "hub": ", ".join(sorted({pool.hub for pool in job.pools})),
         "tasks": [pool.task.name for pool in job.pools],
         "runs": sum(len(pool.runs) for pool in job.pools),
@@ -169,8 +172,10 @@ def _write(
         "pretraining": {row.source: row.licence for row in sources},
         "steps": settings.steps,
         "trees": settings.trees,
-        "widened": made.widening.fresh,
-        "widened_begun": made.widening.begun,
+        "widened": made.learned.widening.fresh,
+        "widened_begun": made.learned.widening.begun,
+        "lean": made.learned.lean.fresh,
+        "lean_begun": made.learned.lean.begun,
         "covered_before_widening": dict(made.off),
         "forest_error": dict(made.error),
         "seconds": seconds,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fms_hub.records import Observation, Proposal, TaskInfo, Value
-from fms_hub.search.known import METADATA, PROBES, Known
+from fms_hub.search.known import METADATA, PROBES, Known, with_standing
 from fms_hub.search.lineage import Curve, curve_of
 from fms_hub.search.space import Space
 from fms_hub.surrogate.inputs import Inputs
@@ -172,7 +172,7 @@ def encode(problem: Problem, queries: Sequence[Query]) -> Inputs:
         task=np.tile(problem.task, (n, 1)),
         embedding=np.tile(_or_absent(problem.known.embedding, len(EMBEDDING)), (n, 1)),
         metadata=_table(problem, problem.known.metadata, len(METADATA))[candidate],
-        probes=_table(problem, problem.known.probes, len(PROBES))[candidate],
+        probes=_table(problem, with_standing(problem.known.probes), len(PROBES))[candidate],
         candidate=candidate,
     )
 

@@ -10,14 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fms_hub.records import Probe
-from fms_hub.surrogate.inputs import METADATA
+from fms_hub.surrogate.inputs import METADATA, PROBES
 
-__all__ = ["METADATA", "PROBES", "Known", "metadata_vector", "probe_vector"]
+__all__ = ["METADATA", "PROBES", "Known", "metadata_vector", "probe_vector", "with_standing"]
 
 Vector = NDArray[np.float64]
-
-PROBES = ("logme", "h_score", "knn", "linear")
-"""Names of the numbers of `probe_vector`."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,24 @@ def probe_vector(probe: Probe, classes: int) -> Vector:
         classes: of the task, >= 2.
 
     Returns:
-        (4,), see `PROBES`: LogME as it is, the H-score's share of its largest value, accuracies above chance.
+        (4,), `PROBES` but for the standing: LogME as it is, the H-score's share of its largest value,
+        accuracies above chance.
     """
     chance = 1.0 / classes
     above = [(accuracy - chance) / (1.0 - chance) for accuracy in (probe.knn, probe.linear)]
     return np.array([probe.logme, probe.h_score / (classes - 1), *above])
+
+
+def with_standing(probes: Mapping[str, Vector]) -> dict[str, Vector]:
+    """Probes (4,) by candidate, and where each candidate stands among all of them, (5,), see `PROBES`.
+
+    The standing is the mean over the probes of how many deviations the candidate's lies above the mean of all
+    candidates; 0 where all are alike. What a probe says of one candidate depends on the task more than on
+    the candidate; that it says more of it than of others does not.
+    """
+    if not probes:
+        return {}
+    rows = np.array(list(probes.values()))
+    spread = rows.std(axis=0)
+    standing = ((rows - rows.mean(axis=0)) / np.where(spread > 0, spread, 1.0)).mean(axis=1)
+    return dict(zip(probes, np.column_stack([rows, standing]), strict=True))

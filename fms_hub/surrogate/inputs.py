@@ -14,6 +14,9 @@ Rows = NDArray[np.float64]
 METADATA = ("log_parameters", "pretrained", "log_source_classes", "source_accuracy", "accuracy_known")
 """Names of the columns of `Inputs.metadata`; logarithms are decimal, and 0 is what is unknown."""
 
+PROBES = ("logme", "h_score", "knn", "linear", "standing")
+"""Names of the columns of `Inputs.probes`."""
+
 WEIGHTS = ("start", "weights")
 """The groups of `Inputs` that weights are in."""
 
@@ -34,8 +37,8 @@ class Inputs:
         task: (n, T), meta-features of the task.
         embedding: (n, E), a small encoder's response to the task, see `fms_hub.finetune.embedding`.
         metadata: (n, M), what is written about the candidate, see `METADATA`.
-        probes: (n, P), how well the candidate's features tell the classes apart, see
-            `fms_hub.search.known`.
+        probes: (n, P), how well the candidate's features tell the classes apart, alone and beside the other
+            candidates', see `PROBES` and `fms_hub.search.known`.
         candidate: (n,), number of the candidate within the search, -1 if absent.
     """
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fms_hub.surrogate.foresight import READ, doubted, foresee
 from fms_hub.surrogate.forest import Forest
-from fms_hub.surrogate.inputs import METADATA, Inputs
+from fms_hub.surrogate.inputs import METADATA, PROBES, Inputs
 from fms_hub.surrogate.kernel import Group
 from fms_hub.surrogate.process import Form
 from fms_hub.surrogate.residual import FIDELITY
@@ -77,24 +77,29 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Widening:
-    """Factors, > 0, on the deviations of predictions; from how far off they were on tasks left out.
+class ByStart:
+    """A number for runs that have not begun, and one for those that have.
 
     Attributes:
-        fresh, begun: of runs that have not begun, and of those that have.
+        fresh, begun: the two.
     """
 
     fresh: float
     begun: float
 
-    def __post_init__(self) -> None:
-        """Refuse factors that would make predictions certain, or worse."""
-        if min(self.fresh, self.begun) <= 0.0:
-            raise ValueError(f"deviations are widened by {self.fresh} and {self.begun}, expected > 0")
+    def of(self, inputs: Inputs) -> Columns:
+        """That of each row, (n,)."""
+        return np.where(has_begun(inputs), self.begun, self.fresh)
 
-    def of(self, curve: Columns) -> Columns:
-        """The factor of each row, (n,), by its summary of the curve (n, C), NaN where no epoch is known."""
-        return np.where(np.isnan(curve[:, 0]), self.fresh, self.begun)
+
+def has_begun(inputs: Inputs) -> NDArray[np.bool_]:
+    """Whether any epoch of each row's run is known, (n,)."""
+    return ~np.isnan(inputs.curve[:, 0])
+
+
+def standing(inputs: Inputs) -> Columns:
+    """Where each row's candidate stands among the others by its probes, (n,); 0 where nobody probed."""
+    return np.nan_to_num(inputs.probes[:, PROBES.index("standing")], nan=0.0)
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,8 @@ class Learned:
         doubt: how far off that typically is: the logarithm of the deviation.
         parameters: of the process over what the forest leaves over, in units of that deviation, by name.
         range: of the architectures it has seen.
-        widening: of the posterior's deviations.
+        lean: how far a candidate's `standing` moves what is foreseen, in units of the doubt.
+        widening: factor on the posterior's deviations, > 0, from how far off it was on tasks left out.
     """
 
     hyperparameters: tuple[str, ...]
@@ -119,7 +125,15 @@ class Learned:
     doubt: Forest
     parameters: Mapping[str, Tensor]
     range: Range
-    widening: Widening
+    lean: ByStart
+    widening: ByStart
+
+    def __post_init__(self) -> None:
+        """Refuse factors that would make predictions certain, or worse."""
+        if min(self.widening.fresh, self.widening.begun) <= 0.0:
+            raise ValueError(
+                f"deviations are widened by {self.widening.fresh} and {self.widening.begun}, expected > 0"
+            )
 
     def form(self, inputs: Inputs) -> Form:
         """The process for inputs of these widths."""
@@ -139,7 +153,7 @@ class Learned:
     def stretch(self, inputs: Inputs) -> Columns:
         """Factor on the deviation of each row's prediction, (n,), > 0: what scores of tasks left out asked
         for, and more for architectures beyond those seen."""
-        return self.widening.of(inputs.curve) * (1.0 + self.beyond(inputs))
+        return self.widening.of(inputs) * (1.0 + self.beyond(inputs))
 
     def rows(self, inputs: Inputs) -> Rows:
         """Scale inputs, and foresee their scores.
@@ -159,6 +173,7 @@ class Learned:
             x = np.hstack([x, with_presence(unknown)])
         mean = foresee(self.forest, seen)
         deviation = doubted(self.doubt, seen, mean)
+        mean = mean + deviation * self.lean.of(seen) * standing(seen)
         return Rows(torch.from_numpy(x), torch.from_numpy(mean), torch.from_numpy(deviation))
 
 

@@ -15,7 +15,7 @@ from fms_hub.models.pedigree import Pedigree, pedigree
 from fms_hub.records import Candidate, Probe
 from fms_hub.search.candidates import describe_candidates
 from fms_hub.search.inquire import inquire, probe_candidate
-from fms_hub.search.known import METADATA, PROBES, Known, metadata_vector, probe_vector
+from fms_hub.search.known import METADATA, PROBES, Known, metadata_vector, probe_vector, with_standing
 from fms_hub.surrogate.forest import LEAF, Forest
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.tasks.dataset import load_task
@@ -59,9 +59,11 @@ def test_metadata_tell_a_pretrained_candidate_from_a_random_one(known: Known) ->
 
 
 def test_probes_find_that_handwritten_digits_know_digits(known: Known) -> None:
-    taught_one, random_one = (dict(zip(PROBES, known.probes[name], strict=True)) for name in NAMES)
+    rows = with_standing(known.probes)
+    taught_one, random_one = (dict(zip(PROBES, rows[name], strict=True)) for name in NAMES)
     assert taught_one["linear"] > random_one["linear"] > 0.3
     assert 0.0 < taught_one["h_score"] <= 1.0
+    assert (taught_one["standing"], random_one["standing"]) == pytest.approx((1.0, -1.0))
 
 
 def test_numbers_are_in_units_that_tasks_share() -> None:
@@ -69,6 +71,27 @@ def test_numbers_are_in_units_that_tasks_share() -> None:
     assert metadata_vector(None, pretrained=False, classes=None, accuracy=0.5).tolist() == [0, 0, 0, 0.5, 1]
     found = probe_vector(Probe("a", logme=-0.5, h_score=1.0, knn=0.25, linear=1.0, images=9), classes=4)
     assert found.tolist() == [-0.5, pytest.approx(1 / 3), 0.0, 1.0]
+
+
+def test_standings_do_not_depend_on_what_probes_say_of_all_candidates_alike() -> None:
+    rng = np.random.default_rng(0)
+    probes = {name: rng.normal(size=4) for name in "abc"}
+    found = with_standing(probes)
+    assert all(np.array_equal(found[name][:4], probes[name]) for name in probes)
+    shifted = with_standing({name: 3.0 * row - np.arange(4.0) for name, row in probes.items()})
+    standings = [found[name][4] for name in probes]
+    assert [shifted[name][4] for name in probes] == pytest.approx(standings)
+    deviations = (probes["a"] - np.mean(list(probes.values()), axis=0)) / np.std(
+        list(probes.values()), axis=0
+    )
+    assert standings[0] == pytest.approx(deviations.mean())
+
+
+def test_one_candidate_alone_and_equal_ones_stand_nowhere() -> None:
+    row = np.array([-0.5, 0.2, 0.3, 0.4])
+    assert with_standing({}) == {}
+    assert with_standing({"a": row})["a"][4] == 0.0
+    assert [found[4] for found in with_standing({"a": row, "b": row}).values()] == [0.0, 0.0]
 
 
 def test_where_weights_come_from_is_read_from_what_lies_beside_them(tmp_path: Path) -> None:

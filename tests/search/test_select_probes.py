@@ -54,9 +54,9 @@ def test_probes_are_logged_first_charged_believed_and_read_back(tmp_path: Path) 
     assert found.to_json()["probes"] == [
         {name: value for name, value in line.items() if name != "epoch"} for line in lines[1:3]
     ]
-    for name in CANDIDATES:
+    for name, standing in zip(CANDIDATES, (1.0, -1.0), strict=True):
         asked = found.belief().asked([Configuration(name, {"learning_rate": 1e-3})])
-        assert asked.probes[0] == pytest.approx(probe_vector(found.probes[name], classes=10))
+        assert asked.probes[0] == pytest.approx([*probe_vector(found.probes[name], classes=10), standing])
 
     again = search(tmp_path / "a")
     assert again.history == found.history == read_history(tmp_path / "a")

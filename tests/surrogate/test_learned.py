@@ -13,12 +13,12 @@ from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
 from fms_hub.errors import CheckpointError
 from fms_hub.surrogate.foresight import READ, forest_columns, weights_columns
 from fms_hub.surrogate.forest import LEAF, Forest
-from fms_hub.surrogate.inputs import Inputs
+from fms_hub.surrogate.inputs import PROBES, Inputs
 from fms_hub.surrogate.learned import (
     UNKNOWN,
+    ByStart,
     Learned,
     Range,
-    Widening,
     residual_groups,
 )
 from fms_hub.surrogate.scaling import Scaling
@@ -28,7 +28,7 @@ from training.meta.boosting import Boosting, as_arrays, averaged, boosted
 from training.meta.train import blank
 
 HYPERPARAMETERS = ("a", "b", "c")
-WIDENING = Widening(fresh=1.0, begun=2.0)
+LEAN, WIDENING = ByStart(fresh=0.5, begun=-0.25), ByStart(fresh=1.0, begun=2.0)
 
 
 def example(n: int, seed: int = 0, extra: int = 0) -> tuple[Inputs, NDArray[np.float64]]:
@@ -45,7 +45,7 @@ def example(n: int, seed: int = 0, extra: int = 0) -> tuple[Inputs, NDArray[np.f
         np.full((n, 4), 0.5),
         np.full((n, 2), 0.5),
         rng.random((n, 5)),
-        np.full((n, 4), np.nan),
+        np.full((n, len(PROBES)), np.nan),
         rng.integers(0, 3, n).astype(np.int64),
     )
     return inputs, scores
@@ -73,7 +73,7 @@ def learned() -> Learned:
     parameters = blank(residual_groups(widths)).parameters_by_name()
     seen = Range.of(inputs.weights, [2, 5])
     return Learned(
-        HYPERPARAMETERS, widths, Scaling.of(inputs), forest, constant(0.1), parameters, seen, WIDENING
+        HYPERPARAMETERS, widths, Scaling.of(inputs), forest, constant(0.1), parameters, seen, LEAN, WIDENING
     )
 
 
@@ -183,10 +183,23 @@ def test_deviations_of_runs_that_have_begun_have_a_factor_of_their_own(
     inputs, _ = example(4)
     curve = np.where(np.array([[True], [False], [True], [False]]), 0.5, np.nan) * np.ones(6)
     queries = dataclasses.replace(inputs, curve=curve)
-    even = dataclasses.replace(learned, widening=Widening(1.0, 1.0))
+    even = dataclasses.replace(learned, widening=ByStart(1.0, 1.0))
     before, after = Surrogate("even", even).posterior(queries), surrogate.posterior(queries)
     np.testing.assert_allclose(after.std / before.std, [2.0, 1.0, 2.0, 1.0])
     assert np.array_equal(before.mean, after.mean)
+
+
+def test_the_standing_of_a_candidate_moves_what_is_foreseen_by_its_lean(learned: Learned) -> None:
+    inputs, _ = example(4)
+    curve = np.where(np.array([[False], [False], [False], [True]]), 0.5, np.nan) * np.ones(6)
+    probes = np.zeros((4, len(PROBES)))
+    probes[:, PROBES.index("standing")] = [0.0, 1.0, -2.0, 1.0]
+    queries = dataclasses.replace(inputs, curve=curve, probes=probes)
+    without = dataclasses.replace(learned, lean=ByStart(0.0, 0.0)).rows(queries)
+    moved = learned.rows(queries).mean - without.mean
+    np.testing.assert_allclose(moved / without.deviation, [0.0, 0.5, -1.0, -0.25], atol=1e-12)
+    nobody = dataclasses.replace(queries, probes=np.full_like(probes, np.nan))
+    assert bool(learned.rows(nobody).mean.isfinite().all())
 
 
 def test_the_candidates_number_is_not_read_by_the_forest(learned: Learned) -> None:
@@ -209,7 +222,7 @@ def test_it_is_saved_and_comes_back_the_same(surrogate: Surrogate, tmp_path: Pat
     assert np.array_equal(loaded.posterior(queries).mean, kept.posterior(queries).mean)
     assert np.array_equal(loaded.posterior(queries).std, kept.posterior(queries).std)
     assert loaded.learned is not None and loaded.learned.hyperparameters == HYPERPARAMETERS
-    assert loaded.learned.widening == WIDENING
+    assert (loaded.learned.lean, loaded.learned.widening) == (LEAN, WIDENING)
     again = loaded.fit(*example(20, seed=11), steps=3).posterior(queries)
     assert np.array_equal(again.mean, kept.fit(*example(20, seed=11), steps=3).posterior(queries).mean)
 

@@ -12,8 +12,9 @@ from scipy.stats import kendalltau
 from fms_hub.errors import UsageError
 from fms_hub.search.encoding import lookbacks
 from fms_hub.surrogate.foresight import READ, doubted, foresee, weights_columns
+from fms_hub.surrogate.inputs import PROBES
 from fms_hub.surrogate.kernel import Group
-from fms_hub.surrogate.learned import residual_groups
+from fms_hub.surrogate.learned import ByStart, has_begun, residual_groups
 from tests.taught import CANDIDATES, TASKS, pool
 from training.benchmarks.cached.environment import BudgetSpent, Environment
 from training.benchmarks.cached.ours import Ours
@@ -23,7 +24,7 @@ from training.meta.episodes import episode, final_rows, seen_rows, spend
 from training.meta.fitting import Fitted, _widening, fit
 from training.meta.prior import Foreseen, fit_doubt, fit_forest
 from training.meta.table import NONE, Table, table_of
-from training.meta.train import Lesson, Misses, Settings, learn, misses, scaling_of, without
+from training.meta.train import Lesson, Misses, Settings, lean_of, learn, misses, scaling_of, without
 from training.meta_train import jobs, surrogate_of
 
 
@@ -175,6 +176,22 @@ def test_narrow_intervals_are_widened_and_wide_ones_narrowed_until_they_hold_as_
     assert (found.fresh, found.begun) == pytest.approx((0.5, 2.0), rel=0.03)
 
 
+def test_the_lean_is_what_standings_explain_of_residuals_tasks_counting_alike(lesson: Lesson) -> None:
+    inputs = lesson.table.inputs
+    probes = np.zeros((len(inputs), len(PROBES)))
+    stands = np.random.default_rng(0).normal(size=len(inputs))
+    probes[:, PROBES.index("standing")] = stands
+    probed = replace(lesson, table=replace(lesson.table, inputs=replace(inputs, probes=probes)))
+
+    def leaning(fresh: float, begun: float) -> Lesson:
+        return replace(probed, residuals=torch.from_numpy(np.where(has_begun(inputs), begun, fresh) * stands))
+
+    found = lean_of([leaning(0.4, 0.1), leaning(0.2, -0.3)])
+    assert (found.fresh, found.begun) == pytest.approx((0.3, -0.1))
+    assert leaning(0.4, 0.1).leaning(ByStart(0.4, 0.1)).residuals.abs().max() < 1e-12
+    assert lean_of([lesson]) == ByStart(0.0, 0.0)  # nobody probed
+
+
 def test_misses_say_which_runs_had_begun(lesson: Lesson, groups: tuple[Group, ...], table: Table) -> None:
     found = misses(learn(groups, [lesson], Settings(1)), [lesson])
     assert len(found.off) == len(found.begun)
@@ -201,9 +218,9 @@ def test_a_surrogate_ranks_runs_of_a_new_task_before_and_after_it_has_seen_any(
 def test_it_says_how_it_came_about(fitted: Fitted) -> None:
     assert set(fitted.off) == set(fitted.error) == {"flowers", "faces", "traffic signs"}
     assert all(0.0 < error < 0.5 for error in fitted.error.values())
-    assert fitted.surrogate.learned is not None
-    assert fitted.surrogate.learned.widening == fitted.widening
-    assert fitted.surrogate.learned.hyperparameters[0] == "learning_rate"
+    assert fitted.surrogate.name == fitted.name == "three tasks"
+    assert fitted.learned.lean == ByStart(0.0, 0.0)  # nobody probed
+    assert fitted.learned.hyperparameters[0] == "learning_rate"
 
 
 def test_tasks_of_one_group_are_not_enough(pools: Sequence[Pool]) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fms_hub.errors import UsageError
 from fms_hub.surrogate.foresight import READ, doubted, foresee
-from fms_hub.surrogate.learned import Learned, Range, Widening, residual_groups
+from fms_hub.surrogate.learned import ByStart, Learned, Range, residual_groups
 from fms_hub.surrogate.scaling import Scaling
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.weights.pooling import POOLED
@@ -26,7 +26,7 @@ from training.corpus.splits import Splits
 from training.corpus.tasks import dataset
 from training.meta.prior import Foreseen, fit_doubt, fit_forest
 from training.meta.table import Table, table_of
-from training.meta.train import Lesson, Misses, Settings, learn, misses, scaling_of
+from training.meta.train import Lesson, Misses, Settings, lean_of, learn, misses, scaling_of
 
 ARCHITECTURE = tuple(number for number, name in enumerate(POOLED) if name.startswith("global_"))
 """Columns of a pooled weight graph that say what the network looks like."""
@@ -40,16 +40,21 @@ class Fitted:
     """A meta-trained surrogate and how it came about.
 
     Attributes:
-        surrogate: without observations.
-        widening: of its deviations.
+        name: of the surrogate.
+        learned: what it carries.
         off: share of scores within `QUANTILE` deviations before widening, by the group left out.
         error: root mean squared error of what trees foresee, by the group left out.
     """
 
-    surrogate: Surrogate
-    widening: Widening
+    name: str
+    learned: Learned
     off: Mapping[str, float]
     error: Mapping[str, float]
+
+    @property
+    def surrogate(self) -> Surrogate:
+        """Without observations."""
+        return Surrogate(self.name, self.learned)
 
 
 def fit(
@@ -93,10 +98,12 @@ def fit(
     off: dict[str, Misses] = {}
     for group in lessons:
         rest = [lesson for other in lessons if other != group for lesson in lessons[other]]
-        process = learn(columns, rest, settings, partial(report, f"without {group}"))
-        off[group] = misses(process, lessons[group])
-    widening = _widening(list(off.values()))
-    process = learn(columns, [x for part in lessons.values() for x in part], settings, partial(report, "all"))
+        lean = lean_of(rest)
+        process = learn(columns, _leaning(rest, lean), settings, partial(report, f"without {group}"))
+        off[group] = misses(process, _leaning(lessons[group], lean))
+    every = [lesson for part in lessons.values() for lesson in part]
+    lean = lean_of(every)
+    process = learn(columns, _leaning(every, lean), settings, partial(report, "all"))
     learned = Learned(
         pools[0].space.columns,
         widths,
@@ -105,11 +112,12 @@ def fit(
         fit_doubt([one for part in foreseen.values() for one in part], settings.seed),
         process.parameters_by_name(),
         Range.of(np.vstack([table.inputs.weights for table in everything]), ARCHITECTURE),
-        widening,
+        lean,
+        _widening(list(off.values())),
     )
     return Fitted(
-        Surrogate(name, learned),
-        widening,
+        name,
+        learned,
         {group: float(np.mean(np.abs(one.off) < QUANTILE)) for group, one in off.items()},
         {group: _error(part) for group, part in foreseen.items()},
     )
@@ -134,13 +142,17 @@ def _lessons(
     return [Lesson.of(one, scaling, doubted(doubt, one.table.inputs, one.mean)) for one in foreseen[group]]
 
 
-def _widening(found: Sequence[Misses]) -> Widening:
+def _leaning(lessons: Sequence[Lesson], lean: ByStart) -> list[Lesson]:
+    return [lesson.leaning(lean) for lesson in lessons]
+
+
+def _widening(found: Sequence[Misses]) -> ByStart:
     """Under which a share of `COVERAGE` is within `QUANTILE` deviations, groups counting alike."""
     fresh, begun = (
         [np.abs(one.off[one.begun == state]) for one in found if (one.begun == state).any()]
         for state in (False, True)
     )
-    return Widening(_factor(fresh), _factor(begun))
+    return ByStart(_factor(fresh), _factor(begun))
 
 
 def _factor(off: Sequence[NDArray[np.float64]]) -> float:

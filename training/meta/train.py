@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fms_hub.surrogate.inputs import Inputs, concatenate
 from fms_hub.surrogate.kernel import Group
-from fms_hub.surrogate.learned import residual_columns
+from fms_hub.surrogate.learned import ByStart, has_begun, residual_columns, standing
 from fms_hub.surrogate.process import Form, Marginals, Process, predict
 from fms_hub.surrogate.scaling import Scaling
 from training.meta.episodes import Episode, episode
@@ -36,6 +36,7 @@ PRIOR_SHARE = 0.3
 REPORT_EVERY, CHECKS = 50, 24
 """Steps between reports, and episodes of each task that deviations are looked at in."""
 _LOG_TAU = math.log(2.0 * math.pi)
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Lesson:
     Attributes:
         table: says which rows are which questions.
         columns: (N, D).
-        residuals: (N,), scores less what trees without the task's group foresaw, over the doubt in that.
+        residuals: (N,), scores less what was foreseen without the task's group, over the doubt in that.
     """
 
     table: Table
@@ -73,6 +74,29 @@ class Lesson:
         columns = torch.from_numpy(residual_columns(foreseen.table.inputs, scaling))
         residuals = (foreseen.table.scores - foreseen.mean) / deviation
         return cls(foreseen.table, columns, torch.from_numpy(residuals))
+
+    def leaning(self, lean: ByStart) -> Lesson:
+        """The same, where what was foreseen leans on the standing of candidates."""
+        moved = lean.of(self.table.inputs) * standing(self.table.inputs)
+        return replace(self, residuals=self.residuals - torch.from_numpy(moved))
+
+
+def lean_of(lessons: Sequence[Lesson]) -> ByStart:
+    """The lean that leaves the smallest squared residuals, tasks counting alike; 0 where nobody probed."""
+    fresh, begun = (
+        (np.mean([_products(one, begun=state) for one in lessons], axis=0)) for state in (False, True)
+    )
+    return ByStart(*(float(along / max(square, _TINY)) for along, square in (fresh, begun)))
+
+
+def _products(lesson: Lesson, *, begun: bool) -> tuple[float, float]:
+    """Means of standing x residual and of standing squared over questions of one kind, 0 of none."""
+    inputs = lesson.table.inputs
+    rows = has_begun(inputs) == begun
+    if not rows.any():
+        return 0.0, 0.0
+    stands = standing(inputs)[rows]
+    return float(np.mean(stands * lesson.residuals.numpy()[rows])), float(np.mean(np.square(stands)))
 
 
 def scaling_of(inputs: Sequence[Inputs]) -> Scaling:
@@ -149,7 +173,7 @@ def misses(process: Process, lessons: Sequence[Lesson]) -> Misses:
                 believed = _believe(process, lesson, drawn, lesson.columns)
                 error = lesson.residuals[drawn.queries] - believed.mean
                 off.append((error / believed.variance.sqrt()).numpy())
-            begun.append(~np.isnan(lesson.table.inputs.curve[drawn.queries, 0]))
+            begun.append(has_begun(lesson.table.inputs.rows(drawn.queries)))
     return Misses(np.concatenate(off), np.concatenate(begun))
 
 
