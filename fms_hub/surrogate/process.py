@@ -32,7 +32,7 @@ _RAW_NOISE = "likelihood.noise_covar.raw_noise"
 _NOISE, _NOISE_CENTRE = 0.01, -5.0
 _ABSURD = 1e6
 """Loss of parameters whose covariance has no Cholesky factor, nats a row; finite, for the line search."""
-_BLOCK = 64
+_BLOCK = 128
 """Rows of a covariance that are filled at a time."""
 _TRIES = 5
 """Of a Cholesky factor; jitter grows from 1e-8 tenfold each time."""
