@@ -167,6 +167,7 @@ def test_widening_lets_groups_count_alike_and_kinds_of_runs_by_themselves() -> N
     inside = [np.mean(np.abs(z) <= 1.645 * found.fresh) for z in (near, far)]
     assert inside == pytest.approx([1.0, 0.8], abs=0.11)
     assert found.begun == pytest.approx(4.5 / 1.645, rel=0.01)
+    assert _widening([Misses(near, np.zeros(1000, dtype=bool))]).begun == 1.0  # nothing is known of those
 
 
 def test_narrow_intervals_are_widened_and_wide_ones_narrowed_until_they_hold_as_much_as_they_say() -> None:

@@ -1,7 +1,7 @@
 """One surrogate from the pools of some tasks: trees, their doubt, and a process over what they leave over.
 
-Groups of tasks are left out in turn: doubt and process learn from what trees say of groups they have not
-seen, and how far processes are off on groups they have not learned from says by how much deviations are to be
+Groups of tasks are left out in turn: doubt, lean and process learn from what trees say of groups they have
+not seen, and how far processes are off on groups they have not learned from says by how much deviations are to be
 widened, those of runs that have begun and of all others each by themselves. Nothing outside the given pools
 is looked at.
 """
@@ -156,6 +156,8 @@ def _widening(found: Sequence[Misses]) -> ByStart:
 
 
 def _factor(off: Sequence[NDArray[np.float64]]) -> float:
+    if not off:
+        return 1.0  # where runs have one epoch, none was asked about after it had begun
     weights = np.concatenate([np.full(len(z), 1.0 / len(z)) for z in off])
     z = np.concatenate(off)
     order = np.argsort(z)
