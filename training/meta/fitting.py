@@ -1,9 +1,9 @@
 """One surrogate from the pools of some tasks: trees, their doubt, and a process over what they leave over.
 
 Groups of tasks are left out in turn: doubt, lean and process learn from what trees say of groups they have
-not seen, and how far processes are off on groups they have not learned from says by how much deviations are to be
-widened, those of runs that have begun and of all others each by themselves. Nothing outside the given pools
-is looked at.
+not seen, and how far processes are off on groups they have not learned from says by how much deviations are
+to be widened, those of runs that have begun and of all others each by themselves. Nothing outside the given
+pools is looked at.
 """
 
 from __future__ import annotations
