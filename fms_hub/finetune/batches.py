@@ -5,16 +5,15 @@ n = images of a split, B = batch, S = height and width in pixels.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fms_hub.finetune.transforms import Transform
+from fms_hub.seeding import seeded_on_cpu
 from fms_hub.tasks.task import Images
 
 _SPREAD = 0x9E3779B1
@@ -32,8 +31,8 @@ class Batch:
 class TransformedImages(Dataset[Tensor]):
     """Images through a transform; image i always draws from its own seed.
 
-    So a view does not depend on how many workers there are, or on what was drawn before it. It leaves the
-    global generators of python and numpy seeded. For a transform that draws nothing the seed is None.
+    So a view does not depend on how many workers there are, or on what was drawn before it. For a transform
+    that draws nothing the seed is None.
     """
 
     def __init__(self, images: Images, transform: Transform, seed: int | None) -> None:
@@ -45,15 +44,8 @@ class TransformedImages(Dataset[Tensor]):
     def __getitem__(self, index: int) -> Tensor:
         if self._seed is None:
             return self._transform(self._images[index])
-        state = torch.get_rng_state()
-        seed = (self._seed ^ (index * _SPREAD)) & 0xFFFFFFFF
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.default_generator.manual_seed(seed)
-        try:
+        with seeded_on_cpu((self._seed ^ (index * _SPREAD)) & 0xFFFFFFFF):
             return self._transform(self._images[index])
-        finally:
-            torch.set_rng_state(state)
 
 
 def shuffled(n: int, batch_size: int, seed: int) -> list[list[int]]:

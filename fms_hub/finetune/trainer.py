@@ -27,11 +27,11 @@ from fms_hub.finetune.outcome import Outcome, plain_epoch
 from fms_hub.finetune.recipe import Recipe
 from fms_hub.finetune.resuming import check_position, load_weights, read_previous, read_weights_of
 from fms_hub.finetune.scores import metric_named
-from fms_hub.finetune.seeding import derived_seed, seeded
 from fms_hub.finetune.self_tuning.feeds import TuningFeeds
 from fms_hub.finetune.self_tuning.run import Feeds, added_bytes, tuned_epoch
 from fms_hub.models.zoo import Model, build, layer_groups
 from fms_hub.records import Candidate, Value
+from fms_hub.seeding import derived_seed, seeded
 from fms_hub.tasks.task import Images, Split, Task
 from fms_hub.weights.describe import answers
 from fms_hub.weights.responses import Responses

@@ -33,9 +33,9 @@ from fms_hub.models.model import (
     Request,
     copy_backbone,
     require_logits,
-    seeded,
     summary,
 )
+from fms_hub.seeding import seeded_on_cpu
 
 
 @runtime_checkable
@@ -156,7 +156,7 @@ def build(origin: Origin, request: Request) -> Model:
         CandidateError: the architecture refuses the image size, or the weights do not fit it.
     """
     fixed = request.image_size if origin.fixed_size else None
-    with seeded(request.seed):
+    with seeded_on_cpu(request.seed):
         module = _create(origin, request.name, False, request.classes, request.dropout, fixed)
         if request.weights:
             # Under the head it was trained with, timm loads a checkpoint strictly; under another it does not.
@@ -194,7 +194,7 @@ def build_copy(module: TimmNetwork, request: Request) -> Model:
         CandidateError: the network refuses the image size.
     """
     copied: nn.Module = copy.deepcopy(cast(nn.Module, module)).cpu().float()
-    with seeded(request.seed):
+    with seeded_on_cpu(request.seed):
         cast(TimmNetwork, copied).reset_classifier(request.classes)
     if request.dropout > 0:
         for head in heads(copied):

@@ -24,10 +24,10 @@ from fms_hub.models.model import (
     copy_backbone,
     require_fit,
     require_logits,
-    seeded,
     summary,
 )
 from fms_hub.models.tensors import LocalTensors
+from fms_hub.seeding import seeded_on_cpu
 
 
 class Logits(nn.Module):
@@ -60,7 +60,7 @@ def build(opened: CheckpointFolder, request: Request) -> Model:
     config = _config(opened)
     head = _head_names(config, request.classes)
     config.num_labels = request.classes
-    with seeded(request.seed), _quiet():
+    with seeded_on_cpu(request.seed), _quiet():
         network = _from_config(config)
         if request.weights:
             copy_backbone(_pretrained(opened, request.name, head).state_dict(), network, head, request.name)

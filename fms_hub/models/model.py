@@ -65,20 +65,6 @@ class Request:
     weights: bool
 
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Draw initial weights from `seed`; the caller's CPU generator is put back afterwards.
-
-    Networks are built on the CPU, so no other generator is touched.
-    """
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
-
-
 def require_logits(module: nn.Module, name: str, classes: int, size: int) -> None:
     """Run one black image through the network and see that (1, classes) comes out.
 

@@ -13,9 +13,10 @@ from torch import nn
 
 from fms_hub.errors import CandidateError
 from fms_hub.models import folder, from_timm, opening, remote
-from fms_hub.models.model import Model, seeded
+from fms_hub.models.model import Model
 from fms_hub.models.tensors import LocalTensors, RemoteTensors, Tensors
 from fms_hub.records import Candidate
+from fms_hub.seeding import seeded_on_cpu
 
 _MODULE_SIZE: Final = 224
 _WRAPPER: Final = "network."
@@ -76,7 +77,7 @@ def load(candidate: Candidate, image_size: int | None = None, *, weights: bool =
         HubError: they could not be fetched.
     """
     weights = weights and candidate.source != "scratch"
-    with seeded(0):
+    with seeded_on_cpu(0):
         if _by_name(candidate):
             origin = (
                 opening.registered_origin(candidate, weights)

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from fms_hub.errors import CandidateError
-from fms_hub.models.model import HeadDropout, InputSpec, Model, Request, require_logits, seeded
+from fms_hub.models.model import HeadDropout, InputSpec, Model, Request, require_logits
+from fms_hub.seeding import seeded_on_cpu
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -38,7 +39,7 @@ def build(module: nn.Module, request: Request) -> Model:
     copied = copy.deepcopy(module).cpu().float()
     path, last = _last_linear(copied, request.name)
     if last.out_features != request.classes:
-        with seeded(request.seed):
+        with seeded_on_cpu(request.seed):
             last = nn.Linear(last.in_features, request.classes, bias=last.bias is not None)
         copied.set_submodule(path, last)
     if request.dropout > 0:

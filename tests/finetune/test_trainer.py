@@ -13,10 +13,10 @@ from fms_hub.finetune.epoch import EpochPlan, train_epoch
 from fms_hub.finetune.gallery import Gallery
 from fms_hub.finetune.optimizer import build_optimizer
 from fms_hub.finetune.recipe import Recipe
-from fms_hub.finetune.seeding import derived_seed, seeded
 from fms_hub.finetune.trainer import EpochResult, Trainer
 from fms_hub.models.zoo import layer_groups
 from fms_hub.records import Candidate
+from fms_hub.seeding import derived_seed, seeded
 
 
 def scratch(architecture: str) -> Candidate:

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fms_hub.finetune.seeding import seeded
 from fms_hub.finetune.transforms import erase, evaluation_transform, normalised, training_transform
 from fms_hub.models.model import InputSpec
+from fms_hub.seeding import seeded
 
 SPEC = InputSpec(16, (0.5, 0.25, 0.0), (0.5, 0.5, 1.0), "bilinear", 1.0)
 

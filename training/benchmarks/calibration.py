@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from fms_hub.corpus.wholefile import write_whole
-from fms_hub.finetune.seeding import derived_seed
+from fms_hub.seeding import derived_seed
 from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached.judging import (
     JudgedTask,

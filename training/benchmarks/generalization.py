@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fms_hub.finetune.seeding import derived_seed
+from fms_hub.seeding import derived_seed
 from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached.environment import BudgetSpent, Environment
 from training.benchmarks.cached.judging import (

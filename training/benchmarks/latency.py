@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from fms_hub.corpus.wholefile import write_whole
 from fms_hub.errors import UsageError
-from fms_hub.finetune.seeding import seeded
+from fms_hub.seeding import seeded
 from fms_hub.surrogate.inputs import evenly
 from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached import dyhpo

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from fms_hub.corpus.wholefile import write_whole
 from fms_hub.errors import UsageError
-from fms_hub.finetune.seeding import derived_seed
 from fms_hub.search.tradeoff import Tradeoff
+from fms_hub.seeding import derived_seed
 from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached.costs import StepTimes, read_step_times
 from training.benchmarks.cached.environment import BUDGET, Environment

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from fms_hub.errors import UsageError
-from fms_hub.finetune.seeding import derived_seed
+from fms_hub.seeding import derived_seed
 from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached.folds import DEVELOPMENT
 from training.benchmarks.cached.judging import expect, key_of, parse, show, stored, table_parser

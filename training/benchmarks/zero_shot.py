@@ -27,7 +27,7 @@ import torch
 from fms_hub.corpus.schema import ProbeRow
 from fms_hub.corpus.tables import read_table
 from fms_hub.errors import UsageError
-from fms_hub.finetune.seeding import derived_seed
+from fms_hub.seeding import derived_seed
 from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached.foresight import (
     ROWS,

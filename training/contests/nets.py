@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from fms_hub.corpus.wholefile import write_whole
-from fms_hub.finetune.seeding import derived_seed, seeded
 from fms_hub.records import Budget, Proposal
 from fms_hub.search.selector import Selector
+from fms_hub.seeding import derived_seed, seeded
 from training.contests.arms import Arm
 from training.contests.outcomes import Outcome
 from training.gflownet.feed_forward import BATCHES, CLASSES, Pixels

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.func import grad_and_value, stack_module_state, vmap
 from torch.nn import functional as F
 
-from fms_hub.finetune.seeding import seeded
+from fms_hub.seeding import seeded
 from training.corpus.plan import PlannedRun
 from training.corpus.runlog import RunLog
 from training.corpus.small_cnn import EPOCH_IMAGES, SKETCHED, GreyTask, keep, row_after

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fms_hub.corpus.shards import Row
-from fms_hub.finetune.seeding import seeded
+from fms_hub.seeding import seeded
 from fms_hub.tasks.task import Split, Task
 from fms_hub.weights.describe import describe
 from training.corpus.claims import Claims

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from fms_hub.corpus.wholefile import write_whole
 from fms_hub.errors import UsageError
-from fms_hub.finetune.seeding import derived_seed
 from fms_hub.search.proposals import Configuration
+from fms_hub.seeding import derived_seed
 from fms_hub.tasks.task import Split
 from training.data import read_npz
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch_geometric.data import Batch
 
-from fms_hub.finetune.seeding import seeded
+from fms_hub.seeding import seeded
 from training.worth.encoder import GraphEncoder, scales
 from training.worth.hub import Hub
 from training.worth.metanetwork import Metanetwork, Stack

@@ -14,8 +14,8 @@ from fms_hub.errors import TaskError
 from fms_hub.finetune.batches import Batch
 from fms_hub.finetune.gallery import Feed, Gallery
 from fms_hub.finetune.recipe import Recipe
-from fms_hub.finetune.seeding import derived_seed
 from fms_hub.models.model import InputSpec
+from fms_hub.seeding import derived_seed
 from fms_hub.tasks.splits import CUT_FRACTION, stratified_cut
 from fms_hub.tasks.task import Task
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from fms_hub.errors import CandidateError, UsageError
-from fms_hub.finetune.seeding import seeded
 from fms_hub.finetune.self_tuning.convert import (
     Convertible,
     Hyper,
@@ -25,6 +24,7 @@ from fms_hub.finetune.self_tuning.convert import (
 from fms_hub.finetune.self_tuning.hyperparameters import Hyperparameters, Tunable, named_tunables
 from fms_hub.finetune.self_tuning.layers import Setting, Signal
 from fms_hub.models.zoo import Model, layer_groups
+from fms_hub.seeding import seeded
 from fms_hub.tasks.splits import listed
 
 Layers = Literal["all", "head"]

@@ -24,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fms_hub.finetune.seeding import seeded
 from fms_hub.search.acquisition import incumbents, log_expected_improvement
+from fms_hub.seeding import seeded
 from fms_hub.surrogate.posterior import Posterior
 from training.benchmarks.cached.environment import Environment
 

@@ -21,9 +21,9 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from fms_hub.finetune.seeding import seeded
 from fms_hub.records import Value
 from fms_hub.search.tradeoff import Tradeoff
+from fms_hub.seeding import seeded
 from training.benchmarks.cached.environment import Environment
 from training.benchmarks.cached.halving import ETA
 from training.benchmarks.cached.snapping import CANDIDATE, Axis, Snap, active, axes

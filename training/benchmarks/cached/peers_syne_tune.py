@@ -24,8 +24,8 @@ from syne_tune.optimizer.schedulers.searchers import (
     last_value_multi_fidelity_searcher as last_value,
 )
 
-from fms_hub.finetune.seeding import seeded
 from fms_hub.records import Value
+from fms_hub.seeding import seeded
 from training.benchmarks.cached.environment import Environment
 from training.benchmarks.cached.halving import ETA
 from training.benchmarks.cached.snapping import CANDIDATE, Axis, Exhausted, Snap, axes

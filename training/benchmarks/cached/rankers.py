@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
 
-from fms_hub.finetune.seeding import seeded
+from fms_hub.seeding import seeded
 from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached import dyhpo, halving

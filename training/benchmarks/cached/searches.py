@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fms_hub.corpus.wholefile import write_whole
-from fms_hub.finetune.seeding import derived_seed
+from fms_hub.seeding import derived_seed
 from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached.costs import StepTimes, epoch_seconds
 from training.benchmarks.cached.environment import BUDGET, Environment

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fms_hub.finetune.seeding import seeded
 from fms_hub.finetune.self_tuning.augment import cut_out, jittered
 from fms_hub.finetune.self_tuning.hyperparameters import TUNABLES, Tunable
 from fms_hub.models import catalog
 from fms_hub.models.zoo import build
+from fms_hub.seeding import seeded
 from fms_hub.tasks.task import Split
 from training.benchmarks.online.problem import Data, Part, Problem, Regularised
 from training.data import read_npz

@@ -16,8 +16,8 @@ from optuna.distributions import FloatDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import GPSampler
 
-from fms_hub.finetune.seeding import derived_seed
 from fms_hub.finetune.self_tuning.hyperparameters import Tunable
+from fms_hub.seeding import derived_seed
 from training.benchmarks.online.problem import Problem
 from training.benchmarks.online.training import Clock, Run, constant, train_fixed, train_tuned
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fms_hub.finetune.seeding import seeded
 from fms_hub.finetune.self_tuning.hyperparameters import Tunable
+from fms_hub.seeding import seeded
 from training.benchmarks.online.problem import Data, Part, Problem, Regularised
 
 MODULES = ("argparse", "calendar", "configparser", "csv", "difflib", "gettext", "mailbox", "optparse", "pdb")

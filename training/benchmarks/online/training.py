@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from fms_hub.finetune.seeding import derived_seed, seeded
 from fms_hub.finetune.self_tuning.hyperparameters import Tunable
 from fms_hub.finetune.self_tuning.network import SelfTuning, fold, responding
 from fms_hub.finetune.self_tuning.steps import build_tuner, tuning_step
+from fms_hub.seeding import derived_seed, seeded
 from training.benchmarks.online.problem import Data, Problem, Regularised
 
 INTERVAL = 2

@@ -1,4 +1,4 @@
-"""One context that seeds every global generator and puts the user's state back afterwards."""
+"""Contexts that seed the global generators and put the user's state back afterwards."""
 
 from __future__ import annotations
 
@@ -27,16 +27,30 @@ def seeded(seed: int) -> Iterator[None]:
     Args:
         seed: in [0, 2**63).
     """
-    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    with seeded_on_cpu(seed):
+        try:
+            torch.manual_seed(seed)
+            yield
+        finally:
+            if cuda:
+                torch.cuda.set_rng_state_all(cuda)
+
+
+@contextmanager
+def seeded_on_cpu(seed: int) -> Iterator[None]:
+    """The same without CUDA, which is left asleep: for what never draws there, such as initial weights.
+
+    Args:
+        seed: in [0, 2**63).
+    """
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         random.seed(seed)
         np.random.seed(seed % _NUMPY_SEEDS)
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
         torch.set_rng_state(cpu)
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda)

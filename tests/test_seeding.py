@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fms_hub.finetune.seeding import derived_seed, seeded
+from fms_hub.seeding import derived_seed, seeded, seeded_on_cpu
 
 
 def draws() -> tuple[float, float, float]:
@@ -22,6 +22,16 @@ def test_the_same_seed_draws_the_same_and_another_does_not():
         other = draws()
     assert first == again
     assert all(a != b for a, b in zip(first, other, strict=True))
+
+
+def test_what_never_draws_on_a_gpu_draws_the_same_without_it():
+    with seeded(5):
+        expected = draws()
+        with seeded_on_cpu(5):
+            assert draws() == expected
+        beyond = draws()
+    with seeded_on_cpu(5):
+        assert [draws(), draws()] == [expected, beyond]
 
 
 def test_the_users_state_goes_on_as_if_nothing_had_happened():
