@@ -46,11 +46,20 @@ def seeded_on_cpu(seed: int) -> Iterator[None]:
     """
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
-        random.seed(seed)
-        np.random.seed(seed % _NUMPY_SEEDS)
-        torch.default_generator.manual_seed(seed)
+        seed_cpu(seed)
         yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
         torch.set_rng_state(cpu)
+
+
+def seed_cpu(seed: int) -> None:
+    """Seed the generators of `seeded_on_cpu` and leave them so.
+
+    Args:
+        seed: in [0, 2**63).
+    """
+    random.seed(seed)
+    np.random.seed(seed % _NUMPY_SEEDS)
+    torch.default_generator.manual_seed(seed)

@@ -90,9 +90,8 @@ def surrogate_without(folder: Path, dataset: str) -> Path:
     Raises:
         UsageError: the dataset is in no group, or there is no such file.
     """
-    fold = next(
-        (fold for fold in read_splits().folds() if read_splits().group.get(dataset) in fold.groups), None
-    )
+    splits = read_splits()
+    fold = next((fold for fold in splits.folds() if splits.group.get(dataset) in fold.groups), None)
     if fold is None:
         raise UsageError(f"{dataset} is in no group of training/corpus/splits.json.")
     path = surrogate_of(folder, fold.groups)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fms_hub.finetune.transforms import Transform
-from fms_hub.seeding import seeded_on_cpu
+from fms_hub.seeding import seed_cpu
 from fms_hub.tasks.task import Images
 
 _SPREAD = 0x9E3779B1
@@ -31,8 +31,8 @@ class Batch:
 class TransformedImages(Dataset[Tensor]):
     """Images through a transform; image i always draws from its own seed.
 
-    So a view does not depend on how many workers there are, or on what was drawn before it. For a transform
-    that draws nothing the seed is None.
+    So a view does not depend on how many workers there are, or on what was drawn before it. It leaves the
+    global generators of python and numpy seeded. For a transform that draws nothing the seed is None.
     """
 
     def __init__(self, images: Images, transform: Transform, seed: int | None) -> None:
@@ -44,8 +44,13 @@ class TransformedImages(Dataset[Tensor]):
     def __getitem__(self, index: int) -> Tensor:
         if self._seed is None:
             return self._transform(self._images[index])
-        with seeded_on_cpu((self._seed ^ (index * _SPREAD)) & 0xFFFFFFFF):
+        # Not `seeded_on_cpu`: putting python's and numpy's states back outlasts a small image's transform.
+        state = torch.get_rng_state()
+        seed_cpu((self._seed ^ (index * _SPREAD)) & 0xFFFFFFFF)
+        try:
             return self._transform(self._images[index])
+        finally:
+            torch.set_rng_state(state)
 
 
 def shuffled(n: int, batch_size: int, seed: int) -> list[list[int]]:

@@ -81,9 +81,8 @@ def test_standings_do_not_depend_on_what_probes_say_of_all_candidates_alike() ->
     shifted = with_standing({name: 3.0 * row - np.arange(4.0) for name, row in probes.items()})
     standings = [found[name][4] for name in probes]
     assert [shifted[name][4] for name in probes] == pytest.approx(standings)
-    deviations = (probes["a"] - np.mean(list(probes.values()), axis=0)) / np.std(
-        list(probes.values()), axis=0
-    )
+    rows = np.array(list(probes.values()))
+    deviations = (probes["a"] - rows.mean(axis=0)) / rows.std(axis=0)
     assert standings[0] == pytest.approx(deviations.mean())
 
 

@@ -83,10 +83,11 @@ class Lesson:
 
 def lean_of(lessons: Sequence[Lesson]) -> ByStart:
     """The lean that leaves the smallest squared residuals, tasks counting alike; 0 where nobody probed."""
-    fresh, begun = (
-        (np.mean([_products(one, begun=state) for one in lessons], axis=0)) for state in (False, True)
-    )
-    return ByStart(*(float(along / max(square, _TINY)) for along, square in (fresh, begun)))
+    slopes = []
+    for begun in (False, True):
+        along, square = np.mean([_products(one, begun=begun) for one in lessons], axis=0)
+        slopes.append(float(along / max(square, _TINY)))
+    return ByStart(*slopes)
 
 
 def _products(lesson: Lesson, *, begun: bool) -> tuple[float, float]:
