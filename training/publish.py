@@ -16,7 +16,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -135,7 +135,7 @@ def render(told: Told, repo: str | None) -> str:
         "license": told.licence,
         "tags": [pretrained.TAG, "gaussian-process", "hyperparameter-optimization"],
     }
-    entries = [_entry(report, row) for report in told.results for row in report.rows if _is_ours(row)]
+    entries = [entry for report in told.results for entry in _entries(report)]
     if entries:
         head["model-index"] = [{"name": told.name, "results": entries}]
     parts = [
@@ -157,20 +157,25 @@ def _is_ours(row: TableRow) -> bool:
     return row.method.partition(":")[0] == OURS
 
 
-def _entry(report: Report, row: TableRow) -> dict[str, Any]:
-    """One result, as model-index has it; the interval stands in the metric's configuration."""
-    return {
-        "task": {"type": "model-selection", "name": report.benchmark},
-        "dataset": {"type": row.hub, "name": f"runs of the hub {row.hub}"},
-        "metrics": [
+def _entries(report: Report) -> Iterator[dict[str, Any]]:
+    """Our rows as model-index has them, an entry for each hub; intervals stand in the metrics' arguments."""
+    ours = [row for row in report.rows if _is_ours(row)]
+    for hub in dict.fromkeys(row.hub for row in ours):
+        metrics = [
             {
                 "type": row.metric,
-                "name": f"{row.metric} after {row.at}",
+                "name": f"{row.metric}, {row.at}",
                 "value": round(row.mean, 4),
                 "args": {"low": round(row.low, 4), "high": round(row.high, 4), "searches": row.n},
             }
-        ],
-    }
+            for row in ours
+            if row.hub == hub
+        ]
+        yield {
+            "task": {"type": "model-selection", "name": report.benchmark},
+            "dataset": {"type": hub, "name": f"runs of the hub {hub}"},
+            "metrics": metrics,
+        }
 
 
 def _training(training: Mapping[str, Any]) -> str:

@@ -143,6 +143,10 @@ def test_a_table_of_several_hubs_shows_them_all() -> None:
     assert "| regret, a | 6 epochs | n |" in shown and "| m | 0.100 (0.000, 1.000) | 3 |" in shown
     assert "| regret, b | 6 epochs | n |" in shown and "| m | 0.200 (0.000, 1.000) | 3 |" in shown
     assert "| regret | 6 epochs | n |" in Report("regret", "one", rows[:1], []).markdown()
+    fewer = TableRow("m", "a", "9 epochs", "regret", 0.3, 0.0, 1.0, 2)
+    assert "| m | 0.100 (0.000, 1.000) | 0.300 (0.000, 1.000) | 2 to 3 |" in (
+        Report("regret", "one", [rows[0], fewer], []).markdown()
+    )
 
 
 def test_a_log_entry_by_hand(tmp_path: Path) -> None:

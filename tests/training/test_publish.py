@@ -21,6 +21,7 @@ TRAINING = {
 }  # fmt: skip
 ROWS = [
     TableRow("fms: ours", "timm-tiny", "50 epochs", "Kendall's tau", 0.61234, 0.5, 0.7, 30),
+    TableRow("fms: ours", "timm-tiny", "100 epochs", "Kendall's tau", 0.65, 0.6, 0.7, 28),
     TableRow("fms-like: not ours", "timm-tiny", "50 epochs", "Kendall's tau", 0.9, 0.5, 0.95, 30),
 ]
 REPORT = Report("ranking", "hub timm-tiny, meta-test", ROWS, [Target("tau", 0.5, 0.6, True)])
@@ -66,11 +67,15 @@ def test_the_folder_has_the_very_file_and_a_card_that_the_hub_reads(
     assert "nothing was sent" in told.err and "surrogate.safetensors" in told.err
     card = ModelCard.load(out / "README.md")
     assert card.data.license == "apache-2.0" and "fms-hub-surrogate" in card.data.tags
-    (result,) = card.data.eval_results
+    result, later = card.data.eval_results
     assert (result.metric_type, result.metric_value) == ("Kendall's tau", 0.6123)
     assert (result.dataset_type, result.metric_args) == (
         "timm-tiny",
         {"low": 0.5, "high": 0.7, "searches": 30},
+    )
+    assert (result.metric_name, later.metric_name) == (
+        "Kendall's tau, 50 epochs",
+        "Kendall's tau, 100 epochs",
     )
     assert "What it is good for." in card.text and "--surrogate org/best" in card.text
     assert "| flowers | 0.125 | 0.900 |" in card.text and "| faces | 0.250 |  |" in card.text

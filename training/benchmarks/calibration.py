@@ -129,12 +129,11 @@ def _report(
 def _rows(hub: str, names: Sequence[str], found: Found) -> Iterator[TableRow]:
     metrics = {percent(level): f"share within {percent(level)} intervals" for level in TOLD}
     metrics["surprise"] = "log score, nats"
-    for number, name, epochs, part in product(metrics, names, SPENT, PARTS):
+    for number, name, part, epochs in product(metrics, names, PARTS, SPENT):
         values = found.get((name, epochs, f"{part}/{number}"))
         if values:
-            method = f"{name}: {NOTES[name]}, after {epochs} epochs"
-            at = "any" if part == "all" else f"{part} seen"
-            yield clustered_row(method, hub, at, metrics[number], values)
+            method = f"{name}: {NOTES[name]}" if part == "all" else f"{name}, {part} seen"
+            yield clustered_row(method, hub, f"{epochs} epochs", metrics[number], values)
 
 
 def picture(hub: str, names: Sequence[str], found: Found) -> str:

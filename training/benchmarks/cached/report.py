@@ -85,10 +85,18 @@ class Report:
 def _table(title: str, rows: Sequence[TableRow]) -> str:
     points = list(dict.fromkeys(row.at for row in rows))
     cells = {(row.method, row.at): f"{row.mean:.3f} ({row.low:.3f}, {row.high:.3f})" for row in rows}
-    counts = {row.method: str(row.n) for row in rows}
+    counts = {
+        method: _count([row.n for row in rows if row.method == method])
+        for method in dict.fromkeys(row.method for row in rows)
+    }
     lines = [[title, *points, "n"], ["---"] * (len(points) + 2)]
     lines += [[m, *(cells.get((m, at), "") for at in points), n] for m, n in counts.items()]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _count(found: Sequence[int]) -> str:
+    least, most = min(found), max(found)
+    return str(most) if least == most else f"{least} to {most}"
 
 
 def append_log(report: Report, arguments: Sequence[str], path: Path = LOG, day: date | None = None) -> None:
