@@ -1,15 +1,16 @@
 """How well methods foresee how every run of a pool ends: Kendall's tau after 50 and 100 epochs of search.
 
     python -m training.benchmarks.ranking --hub DIR [--surrogates DIR] [--methods fms,dyhpo] [--seeds 10]
-        [--at 50,100] [--split meta-validation|meta-test] [--out DIR] [--json] [--quick]
+        [--at 50,100] [--raw] [--split meta-validation|meta-test] [--out DIR] [--json] [--quick]
 
 After a random search over the pool of a task (`training.benchmarks.cached`), half of whose epochs begin new
 runs, the final scores of all its runs are predicted; tau is between these and the scores that the corpus has,
 failed runs counting as 0. The rows of a seed see the same epochs, but those that say "own search". They are
-those of the paper's Table 1 (Mehta et al. 2024) as far as they need no raw weights, the surrogate's rivals on
-equal inputs, and the noise ceiling. DIR of ``--surrogates`` is what `training.meta_train --held-out` wrote: a
-task is judged with the surrogate that never saw its group; without it the meta-trained rows are left out.
-Intervals are 95 %, clustered by task.
+those of the paper's Table 1 (Mehta et al. 2024), the surrogate's rivals on equal inputs, and the noise
+ceiling. Those that read weights themselves are there with ``--raw``, which takes the runs alone whose weights
+were kept. DIR of ``--surrogates`` is what `training.meta_train --held-out` wrote: a task is judged with the
+surrogate that never saw its group; without it the meta-trained rows are left out. Intervals are 95 %,
+clustered by task.
 
 Expected hours are printed first; every search is stored under ``--out`` and not repeated, unless the pool or
 the surrogate is another. ``--split meta-test`` writes date, command and result into ``training/LOG.md``.
@@ -35,7 +36,7 @@ from training.benchmarks.cached.judging import (
     described,
     expect,
     ids,
-    judged_tasks,
+    judged_of,
     key_of,
     lead,
     location,
@@ -45,8 +46,10 @@ from training.benchmarks.cached.judging import (
     table_parser,
     usable,
 )
+from training.benchmarks.cached.pool import with_weights
 from training.benchmarks.cached.rankers import ROWS, Row
 from training.benchmarks.cached.report import LOG, Report, TableRow, Target
+from training.benchmarks.cached.start import hub_pools
 from training.benchmarks.cached.statistics import Repeated, clustered, kendall, noise_ceiling
 from training.worth.scores import Interval
 
@@ -60,7 +63,7 @@ def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     settings = _parse(given)
     torch.set_num_threads(1)
-    tasks = judged_tasks(settings)
+    tasks = _tasks(settings)
     names = settings.methods.split(",")
     rows = [ROWS[name] for name in usable({name: ROWS[name].taught for name in names}, tasks)]
     at = QUICK_AT if settings.quick else tuple(int(text) for text in settings.at.split(","))
@@ -76,9 +79,23 @@ def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = table_parser("ranking")
-    parser.add_argument("--methods", default=",".join(ROWS))
+    parser.add_argument("--methods", help="default: all, without --raw those that need it not")
     parser.add_argument("--at", default="50,100", help="epochs of search; 20 with --quick")
-    return parse(parser, arguments, tuple(ROWS))
+    parser.add_argument("--raw", action="store_true", help="only runs whose weights were kept")
+    raw = parser.parse_known_args(arguments)[0].raw
+    parser.set_defaults(methods=",".join(name for name, row in ROWS.items() if raw or not row.raw))
+    settings = parse(parser, arguments, tuple(ROWS))
+    reading = [name for name in settings.methods.split(",") if ROWS[name].raw]
+    if reading and not settings.raw:
+        parser.error(f"{', '.join(reading)} read weights themselves, which needs --raw.")
+    if settings.raw:
+        settings.out /= "raw"
+    return settings
+
+
+def _tasks(settings: argparse.Namespace) -> list[JudgedTask]:
+    found = hub_pools(settings.hub)
+    return judged_of(with_weights(found, settings.hub) if settings.raw else found, settings)
 
 
 def _taus(row: Row, task: JudgedTask, epochs: int, settings: argparse.Namespace) -> list[float]:
@@ -113,9 +130,10 @@ def _report(
     ]
     if ceiling is not None:
         table += [_row("noise ceiling", hub, f"{epochs} epochs", ceiling, taus) for epochs in at]
+    kept = " whose weights were kept" if settings.raw else ""
     setting = (
         f"{described(settings, tasks)}; Kendall's tau of predicted against true final scores of all runs of "
-        "the pool, after the same random searches unless a row says otherwise"
+        f"the pool{kept}, after the same random searches unless a row says otherwise"
     )
     return Report("ranking", setting, table, targets(taus, at, ceiling))
 

@@ -16,7 +16,8 @@ from torch_geometric.data import Batch
 from fms_hub.seeding import seeded
 from training.worth.encoder import GraphEncoder, scales
 from training.worth.hub import Hub
-from training.worth.metanetwork import Metanetwork, Stack
+from training.worth.metanetwork import Metanetwork
+from training.worth.stack import Stack
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -52,21 +53,12 @@ def graph_source(hub: Hub) -> Source:
 
 def raw_source(hub: Hub) -> Source:
     """The graph metanetwork over raw weights, for a hub whose runs all kept them."""
-    names = sorted({key.split("/", 2)[2].rpartition(".")[0] for key in hub.raw})
+    names = sorted({key.split("/", 2)[2] for key in hub.raw})
 
     def read(epoch: int, rows: Rows) -> Stack:
-        def stacked(name: str) -> Tensor:
-            found = [hub.raw[f"{hub.runs[i]}/{epoch}/{name}"].astype(np.float32) for i in rows]
-            return torch.from_numpy(np.clip(np.stack(found), -10, 10))
+        return Stack.of([{name: hub.raw[f"{hub.runs[i]}/{epoch}/{name}"] for name in names} for i in rows])
 
-        weights = (stacked(f"{name}.weight") for name in names)
-        return Stack(
-            tuple(w.flatten(3) if w.dim() > 3 else w[..., None] for w in weights),
-            tuple(stacked(f"{name}.bias") for name in names),
-        )
-
-    first = read(next(iter(hub.views)), np.array([0]))
-    taps = [w.shape[3] for w in first.weights]
+    taps = read(next(iter(hub.views)), np.array([0])).taps
     return Source(encoder=lambda train: Metanetwork(taps, _OUTPUTS), read=read)
 
 

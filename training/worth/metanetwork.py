@@ -11,13 +11,18 @@ R = mixtures, d = width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
+from training.worth.stack import Stack
+
 _BASIS = 3
+
+
+Functions = Sequence[tuple[Tensor, Tensor]]
+"""Of each layer's weights, (n, O, I, 3 T), and the same for the way back, (n, I, O, 3 T)."""
 
 
 def basis(weights: Tensor) -> Tensor:
@@ -25,26 +30,10 @@ def basis(weights: Tensor) -> Tensor:
     return torch.stack([weights, weights.abs(), weights.square()], -1)
 
 
-@dataclass(frozen=True)
-class Stack:
-    """The weights of n networks.
-
-    Attributes:
-        weights: per layer (n, O, I, T).
-        biases: per layer (n, O).
-    """
-
-    weights: tuple[Tensor, ...]
-    biases: tuple[Tensor, ...]
-
-    def rows(self, index: Tensor) -> Stack:
-        """Some of the networks."""
-        return Stack(tuple(w[index] for w in self.weights), tuple(b[index] for b in self.biases))
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Neurons per layer, the input's first: L + 1 numbers."""
-        return (self.weights[0].shape[2], *(w.shape[1] for w in self.weights))
+def functions_of(stack: Stack) -> Functions:
+    """What all rounds read of the weights; no parameter has a part in it."""
+    found = [basis(weights).flatten(3) for weights in stack.weights]
+    return [(one, one.transpose(1, 2).contiguous()) for one in found]
 
 
 class Round(nn.Module):
@@ -71,29 +60,31 @@ class Round(nn.Module):
             nn.LayerNorm(3 * width), nn.Linear(3 * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
         )
 
-    def messages(self, stack: Stack, neurons: Sequence[Tensor]) -> list[Tensor]:
+    def messages(self, functions: Functions, neurons: Sequence[Tensor]) -> list[Tensor]:
         """Sums of messages, both directions side by side: per layer of neurons (n, size, 2 d).
 
         Args:
-            stack: the weights.
+            functions: of the weights.
             neurons: L + 1 tensors (n, size, d).
         """
         down = [torch.zeros_like(neurons[0])]
         up: list[Tensor] = []
-        for layer, weights in enumerate(stack.weights):
-            functions = basis(weights)
-            for gates, mixed, sums, ends in (
-                (self.gates[2 * layer], self.down(neurons[layer]), down, "nroi,nird->nod"),
-                (self.gates[2 * layer + 1], self.up(neurons[layer + 1]), up, "nroi,nord->nid"),
-            ):
-                matrices = torch.einsum("noitb,rtb->nroi", functions, gates)
-                sums.append(torch.einsum(ends, matrices, mixed.unflatten(-1, (self.mixtures, -1))))
+        for layer, (forth, back) in enumerate(functions):
+            down.append(self._sums(forth, self.gates[2 * layer], self.down(neurons[layer])))
+            up.append(self._sums(back, self.gates[2 * layer + 1], self.up(neurons[layer + 1])))
         up.append(torch.zeros_like(neurons[-1]))
         return [torch.cat(pair, -1) for pair in zip(down, up, strict=True)]
 
-    def forward(self, stack: Stack, neurons: Sequence[Tensor]) -> list[Tensor]:
+    def _sums(self, functions: Tensor, gates: Tensor, mixed: Tensor) -> Tensor:
+        """What neurons hear, (n, to, d): others are (n, from, R d), their functions (n, to, from, 3 T)."""
+        matrices = (functions @ gates.flatten(1).mT).flatten(2)
+        n, others, width = mixed.shape
+        sums: Tensor = matrices @ mixed.reshape(n, others * self.mixtures, width // self.mixtures)
+        return sums
+
+    def forward(self, functions: Functions, neurons: Sequence[Tensor]) -> list[Tensor]:
         """New neurons, residual: L + 1 tensors (n, size, d)."""
-        summed = self.messages(stack, neurons)
+        summed = self.messages(functions, neurons)
         return [h + self.update(torch.cat([h, m], -1)) for h, m in zip(neurons, summed, strict=True)]
 
 
@@ -165,9 +156,9 @@ class Metanetwork(nn.Module):
 
     def forward(self, stack: Stack) -> Tensor:
         """Embed n networks: (n, outputs)."""
-        neurons = self.initial(stack)
+        neurons, functions = self.initial(stack), functions_of(stack)
         for round_ in self.rounds:
-            neurons = round_(stack, neurons)
+            neurons = round_(functions, neurons)
         pooled = [part for h in neurons[1:] for part in (h.mean(1), h.std(1))]
         embedding: Tensor = self.head(torch.cat(pooled, -1))
         return embedding

@@ -62,13 +62,14 @@ class DeepKernel(nn.Module):
 
     Args:
         features: F.
+        more: width of what `read` gives besides the dense layer.
     """
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, more: int = 0) -> None:
         super().__init__()
         self.dense = nn.Sequential(nn.Linear(features + 1, 64), nn.LeakyReLU())
         self.curve = nn.Linear(3, 4)
-        self.joint = nn.Linear(64 + 4, 128)
+        self.joint = nn.Linear(64 + more + 4, 128)
         self.length = nn.Parameter(torch.zeros(()))
         self.scale = nn.Parameter(torch.zeros(()))
         self.noise = nn.Parameter(torch.tensor(-2.0))
@@ -78,8 +79,12 @@ class DeepKernel(nn.Module):
         """Features (n, 128) of configurations with budgets (n, F + 1) and curves (n, T)."""
         windows = nn.functional.pad(curves, (1, 1)).unfold(1, 3, 1)
         seen = torch.relu(self.curve(windows)).amax(1)
-        found: Tensor = self.joint(torch.cat([self.dense(x), seen], 1))
+        found: Tensor = self.joint(torch.cat([*self.read(x), seen], 1))
         return found
+
+    def read(self, x: Tensor) -> list[Tensor]:
+        """What is made of everything but the curves, (n, 64) and more."""
+        return [self.dense(x)]
 
     def covariance(self, a: Tensor, b: Tensor) -> Tensor:
         """Squared exponential of features (n, 128) and (m, 128): (n, m)."""

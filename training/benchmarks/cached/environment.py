@@ -14,7 +14,7 @@ from fms_hub.errors import UsageError
 from fms_hub.records import Observation, Value
 from fms_hub.search.known import Known
 from fms_hub.search.space import Space
-from training.benchmarks.cached.pool import CachedRun, Pool
+from training.benchmarks.cached.pool import CachedRun, Pool, Weights
 
 BUDGET = 200
 """Epochs of a search."""
@@ -156,13 +156,21 @@ class Environment:
         Raises:
             ValueError: the epoch was not paid for.
         """
-        if not 0 <= epoch <= self._reached[index]:
-            raise ValueError(f"epoch {epoch} of run {index} is not paid for, only {self._reached[index]}.")
-        run = self._run(index)
+        run = self._paid(index, epoch)
         found = self._pool.sketches.get((run.id, epoch))
         if found is None and epoch == 0:
             found = self._pool.start.get(run.candidate)
         return None if found is None else found.copy()
+
+    def weights(self, index: int, epoch: int) -> Weights | None:
+        """The weights of a run after an epoch that was paid for, as `sketch`; None where none were kept."""
+        return self._pool.weights.get((self._paid(index, epoch).id, epoch))
+
+    def _paid(self, index: int, epoch: int) -> CachedRun:
+        run = self._run(index)
+        if not 0 <= epoch <= self._reached[index]:
+            raise ValueError(f"epoch {epoch} of run {index} is not paid for, only {self._reached[index]}.")
+        return run
 
     def _run(self, index: int) -> CachedRun:
         if not 0 <= index < len(self._reached):

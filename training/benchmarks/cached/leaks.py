@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fms_hub.records import Observation
 from training.benchmarks.cached.environment import Environment
 from training.benchmarks.cached.methods import Search, run
-from training.benchmarks.cached.pool import CachedRun, Pool
+from training.benchmarks.cached.pool import CachedRun, Pool, Weights
 
 FUTURES = ((0.0, 1.0), (0.99, 1.0), (0.0, 0.01))
 """Ranges of the scores that are not paid for."""
@@ -36,7 +36,8 @@ def with_another_future(
     reached = {o.run: o.epoch for o in paid}
     runs = tuple(_changed(run, reached.get(index, 0), scores, rng) for index, run in enumerate(pool.runs))
     known = {run.id: reached.get(index, 0) for index, run in enumerate(pool.runs)}
-    return replace(pool, runs=runs, repeats={}, sketches=_sketches(pool, known, rng))
+    sketches, weights = _sketches(pool, known, rng), _weights(pool, known, rng)
+    return replace(pool, runs=runs, repeats={}, sketches=sketches, weights=weights)
 
 
 def _changed(run: CachedRun, paid: int, between: tuple[float, float], rng: np.random.Generator) -> CachedRun:
@@ -57,4 +58,15 @@ def _sketches(
     return {
         (run, epoch): sketch if epoch <= known.get(run, 0) else rng.normal(size=sketch.shape)
         for (run, epoch), sketch in pool.sketches.items()
+    }
+
+
+def _weights(
+    pool: Pool, known: Mapping[str, int], rng: np.random.Generator
+) -> dict[tuple[str, int], Weights]:
+    return {
+        (run, epoch): state
+        if epoch <= known.get(run, 0)
+        else {name: rng.normal(size=tensor.shape) for name, tensor in state.items()}
+        for (run, epoch), state in pool.weights.items()
     }

@@ -26,6 +26,8 @@ from training.benchmarks.cached.known import Written
 from training.benchmarks.cached.spaces import hub_space
 
 Vector = NDArray[np.float64]
+Weights = Mapping[str, NDArray[Any]]
+"""Of a network, by the names of its tensors."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Pool:
         start: pooled weight graph of each candidate before training, where known, see
             `training.benchmarks.cached.start`.
         known: what else is known of the task and the candidates.
+        weights: tensors by name, by (run id, epoch), where they were asked for, see `with_weights`.
     """
 
     hub: str
@@ -96,6 +99,7 @@ class Pool:
     sketches: Mapping[tuple[str, int], Vector] = field(default_factory=dict)
     start: Mapping[str, Vector] = field(default_factory=dict)
     known: Known = field(default_factory=Known)
+    weights: Mapping[tuple[str, int], Weights] = field(default_factory=dict)
 
     @property
     def horizon(self) -> int:
@@ -184,6 +188,33 @@ def pools(folder: Path) -> dict[str, Pool]:
                 sketches,
                 known=written.known(tasks[str(task)], candidates),
             )
+    return found
+
+
+def with_weights(given: Mapping[str, Pool], folder: Path) -> dict[str, Pool]:
+    """The runs whose weights were kept after any epoch, with these weights; tasks without such runs go.
+
+    Args:
+        given: pools of the folder, by task.
+        folder: of the shards.
+
+    Raises:
+        UsageError: no weights were kept.
+    """
+    states: dict[tuple[str, int], dict[str, NDArray[Any]]] = {}
+    for key, tensor in read_corpus(folder).tensors("raw").items():
+        run, epoch, name = key.split("/", 2)
+        states.setdefault((run, int(epoch)), {})[name] = tensor
+    if not states:
+        raise UsageError(f"{folder} has no run whose weights were kept; `--raw-every` of a sweep keeps them.")
+    kept = {run for run, _ in states}
+    found = {}
+    for task, pool in given.items():
+        chosen = [place for place, run in enumerate(pool.runs) if run.id in kept]
+        ids = {pool.runs[place].id for place in chosen}
+        if chosen:
+            weights = {key: state for key, state in states.items() if key[0] in ids}
+            found[task] = replace(pool.only(chosen), weights=weights)
     return found
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +23,14 @@ from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached import dyhpo, halving
 from training.benchmarks.cached.environment import BudgetSpent, Environment
 from training.benchmarks.cached.ours import WITHOUT_WEIGHTS, Ours, State
+from training.benchmarks.cached.reading import (
+    Checkpoints,
+    Encoder,
+    ReadingKernel,
+    flat,
+    functional,
+    metanetwork,
+)
 
 Vector = NDArray[np.float64]
 TREES = 100
@@ -50,6 +58,7 @@ class Row:
         make: builds the ranker, given a surrogate that was meta-trained without the judged tasks, or None.
         taught: whether it needs that surrogate.
         seconds: about how long a search over 100 epochs takes on one busy core.
+        raw: whether it reads weights, which must have been kept.
     """
 
     name: str
@@ -57,6 +66,7 @@ class Row:
     make: Make
     taught: bool
     seconds: float
+    raw: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,11 +96,13 @@ class ByDyHPO:
         steps: of all fits.
         curve: whether it is shown learning curves, in the last fit.
         own: whether DyHPO spends the budget, not a random search.
+        encoder: of weights, which it is shown in the last fit; None where it does not see them.
     """
 
     steps: dyhpo.Steps
     curve: bool = True
     own: bool = False
+    encoder: Encoder | None = None
 
     def __call__(self, environment: Environment, rng: np.random.Generator) -> Vector:
         """Search, then the posterior mean at every horizon."""
@@ -98,15 +110,22 @@ class ByDyHPO:
             (dyhpo.DyHPO(self.steps) if self.own else randomly)(environment, rng)
         encoded = dyhpo.configurations(environment)
         rows = dyhpo.Rows.of(environment, encoded)
+        runs = np.arange(len(encoded))
         horizons = np.array([c.horizon for c in environment.configurations], dtype=np.int64)
-        x, curves = dyhpo.inputs(environment, encoded, np.arange(len(encoded)), horizons)
-        known = rows.curves if self.curve else torch.zeros_like(rows.curves)
-        asked = curves if self.curve else torch.zeros_like(curves)
+        x, curves = dyhpo.inputs(environment, encoded, runs, horizons)
+        if not self.curve:
+            rows, curves = replace(rows, curves=torch.zeros_like(rows.curves)), torch.zeros_like(curves)
         with seeded(int(rng.integers(2**31))):
-            model = dyhpo.DeepKernel(encoded.shape[1]).double()
-            shown = dyhpo.Rows(rows.x, known, rows.y, rows.centre, rows.spread)
-            dyhpo.fit(model, shown, self.steps.first, self.steps.rate)
-        return model.posterior((rows.x, known, rows.y), x, asked).mean
+            if self.encoder is None:
+                model = dyhpo.DeepKernel(encoded.shape[1]).double()
+            else:
+                checkpoints = Checkpoints.of(environment)
+                model = ReadingKernel(encoded.shape[1], checkpoints, self.encoder)
+                paid = np.array([(o.run, o.epoch) for o in environment.history])
+                rows = replace(rows, x=checkpoints.beside(rows.x, paid[:, 0], paid[:, 1]))
+                x = checkpoints.beside(x, runs, horizons)
+            dyhpo.fit(model, rows, self.steps.first, self.steps.rate)
+        return model.posterior((rows.x, rows.curves, rows.y), x, curves).mean
 
 
 @dataclass(frozen=True)
@@ -174,6 +193,10 @@ def _scratch(without: frozenset[str] = frozenset(), *, own: bool = False) -> Mak
     return lambda _: ByOurs(Ours(Surrogate(), without=without), own)
 
 
+def _reading(encoder: Encoder, *, curve: bool = True) -> Make:
+    return lambda _: ByDyHPO(dyhpo.Steps(), curve, encoder=encoder)
+
+
 _CURVE = frozenset({"curve"})
 _ALL = (
     Row("fms", "ours, meta-trained", _taught(), True, 3),
@@ -201,6 +224,12 @@ _ALL = (
         False,
         60,
     ),
+    Row("gmn", "DyHPO's kernel and a metanetwork over weights", _reading(metanetwork), False, 30, raw=True),
+    Row("gmn-no-curve", "without the curve", _reading(metanetwork, curve=False), False, 30, raw=True),
+    Row("nfn", "DyHPO's kernel and a neural functional network", _reading(functional), False, 30, raw=True),
+    Row("nfn-no-curve", "without the curve", _reading(functional, curve=False), False, 30, raw=True),
+    Row("flat", "DyHPO's kernel and flattened weights", _reading(flat), False, 10, raw=True),
+    Row("flat-no-curve", "without the curve", _reading(flat, curve=False), False, 10, raw=True),
     Row("random", "at random", lambda _: _at_random, False, 0.01),
 )
 ROWS: Mapping[str, Row] = {row.name: row for row in _ALL}
