@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from fms_hub.corpus.schema import ProbeRow
+from fms_hub.corpus.tables import add_rows
 from fms_hub.errors import UsageError
 from training.benchmarks import regret
 from training.benchmarks.cached.costs import StepTimes, epoch_seconds
@@ -27,6 +29,7 @@ from training.corpus.splits import read_splits
 MakePool = Callable[..., Pool]
 WriteHub = Callable[..., Path]
 TASKS = ("cifar10", "gtsrb", "mnist")
+TIMES = StepTimes("by hand", {"SmallCNN": (0.1, 0.2)})
 
 
 @pytest.fixture
@@ -36,16 +39,16 @@ def hub(write_hub: WriteHub, tmp_path: Path) -> Path:
 
 def test_the_table_as_json(hub: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    times = tmp_path / "times.json"
-    times.write_text(json.dumps({"source": "by hand", "seconds": {"SmallCNN": [0.01, 0.02]}}))
+    probes = [ProbeRow(task, "small-cnn", 0.5, 0.5, 0.1, 16, logme=-0.4) for task in TASKS]
+    add_rows(hub, ProbeRow, probes)
     arguments = ["--hub", str(hub), "--out", str(out), "--seeds", "2", "--budget", "24", "--json"]
-    arguments += ["--methods", "random,random-halving,portfolio,logme-first", "--seconds", str(times)]
+    arguments += ["--methods", "random,random-halving,portfolio,logme-first"]
     regret.main(arguments)
     printed = capsys.readouterr()
     report = json.loads(printed.out)
     assert list(report) == ["benchmark", "setting", "rows", "targets"]
     assert "hours" in printed.err
-    assert "logme-first is left out: there is no logme" in printed.err
+    assert "logme-first is left out: there is one candidate only" in printed.err
     assert all(
         set(row) == {"method", "hub", "at", "metric", "mean", "low", "high", "n"} for row in report["rows"]
     )
@@ -97,7 +100,7 @@ def test_each_seed_searches_another_part_of_the_pool(make_pool: MakePool) -> Non
 def test_a_search_is_scored_by_the_part_that_it_had(make_pool: MakePool, tmp_path: Path) -> None:
     pool = make_pool(10)
     everything = contest(
-        [Job("t", pool, {}, {})], [METHODS["random"]], range(6), 200, None, tmp_path, quick=False
+        [Job("t", pool, {}, {})], [METHODS["random"]], range(6), 200, TIMES, tmp_path, quick=False
     ).run()
     assert [curves.regret[-1] for curves in everything.values()] == [0.0] * 6
     assert len({tuple(curves.regret) for curves in everything.values()}) > 1
@@ -106,7 +109,7 @@ def test_a_search_is_scored_by_the_part_that_it_had(make_pool: MakePool, tmp_pat
 def test_another_pool_or_budget_is_searched_again(make_pool: MakePool, tmp_path: Path) -> None:
     def prepared(pool: Pool, budget: int = 12) -> Contest:
         return contest(
-            [Job("t", pool, {}, {})], [METHODS["random"]], [0], budget, None, tmp_path, quick=False
+            [Job("t", pool, {}, {})], [METHODS["random"]], [0], budget, TIMES, tmp_path, quick=False
         )
 
     pool = make_pool(10)
@@ -207,7 +210,7 @@ def test_targets_are_measured_where_our_method_is_there(make_pool: MakePool, tmp
     names = {"fms": 0.1, "random": 0.4, "dyhpo": 0.25}
     jobs = [Job(task, make_pool(3, task=task), {}, {}) for task in ("cifar10", "gtsrb")]
     methods = [replace(METHODS["random"], name=name) for name in names]
-    of = contest(jobs, methods, [0, 1], 4, None, tmp_path, quick=False)
+    of = contest(jobs, methods, [0, 1], 4, TIMES, tmp_path, quick=False)
     results = {(n, j.task, s): flat(v) for n, v in names.items() for j in jobs for s in (0, 1)}
     half, never = targets(Table(of, results))
     assert (half.measured, half.met) == (pytest.approx(0.4), True)
@@ -225,7 +228,7 @@ def test_a_picture_has_a_line_for_each_method_over_all_tasks_and_on_each(
     methods = {f"m{number}": 0.1 * number for number in range(7)}
     jobs = [Job(task, make_pool(3, task=task), {}, {}) for task in ("cifar10", "gtsrb")]
     named = [replace(METHODS["random"], name=name) for name in methods]
-    of = contest(jobs, named, [0, 1], 4, None, tmp_path, quick=False)
+    of = contest(jobs, named, [0, 1], 4, TIMES, tmp_path, quick=False)
     table = Table(of, {(n, j.task, s): flat(v) for n, v in methods.items() for j in jobs for s in (0, 1)})
     drawn = ElementTree.fromstring(picture(table))
     space = "{http://www.w3.org/2000/svg}"
@@ -244,9 +247,8 @@ def test_a_picture_has_a_line_for_each_method_over_all_tasks_and_on_each(
 
 def test_seconds_are_shares_of_what_the_budget_takes_at_random(make_pool: MakePool, tmp_path: Path) -> None:
     pool = make_pool(3)
-    times = StepTimes("by hand", {"SmallCNN": (0.1, 0.2)})
-    of = contest([Job("cifar10", pool, {}, {})], [METHODS["random"]], [0], 4, times, tmp_path, quick=False)
-    mean = epoch_seconds(pool, times).mean()
+    of = contest([Job("cifar10", pool, {}, {})], [METHODS["random"]], [0], 4, TIMES, tmp_path, quick=False)
+    mean = epoch_seconds(pool, TIMES).mean()
     regrets = np.array([0.8, 0.6, 0.4, 0.2])
     # Twice as fast as runs chosen at random: after half of the seconds all is done.
     curves = Curves(regrets, regrets, regrets, np.array([0.5, 1.0, 1.5, 2.0]) * mean)

@@ -16,12 +16,12 @@ from fms_hub.search.tradeoff import Tradeoff
 from fms_hub.surrogate.surrogate import Surrogate
 from tests import taught
 from training.benchmarks import objectives
-from training.benchmarks.cached.costs import read_step_times
+from training.benchmarks.cached.costs import MEASURED, read_step_times
 from training.benchmarks.cached.environment import Environment
 from training.benchmarks.cached.fronts import FRONT_METHODS, everything, latencies, shares
 from training.benchmarks.cached.leaks import reads_the_future
 from training.benchmarks.cached.methods import run
-from training.benchmarks.objectives import STEP_TIMES, FrontContest, FrontJob, rows, targets
+from training.benchmarks.objectives import FrontContest, FrontJob, rows, targets
 
 WriteHub = Callable[..., Path]
 POOL = taught.pool("usps", 3)
@@ -29,7 +29,7 @@ LATENCY = Tradeoff("latency", dict(zip(taught.CANDIDATES, (8.0, 2.0), strict=Tru
 
 
 def test_latencies_are_those_of_a_step_for_one_image() -> None:
-    times = read_step_times(STEP_TIMES)
+    times = read_step_times(MEASURED)
     found = latencies(POOL, times)
     assert found is not None
     # 0.0535 s and 0.03873 s for 16 images

@@ -32,7 +32,7 @@ from fms_hub.errors import UsageError
 from fms_hub.search.tradeoff import Tradeoff
 from fms_hub.seeding import derived_seed
 from fms_hub.surrogate.surrogate import Surrogate
-from training.benchmarks.cached.costs import StepTimes, read_step_times
+from training.benchmarks.cached.costs import MEASURED, StepTimes, read_step_times
 from training.benchmarks.cached.environment import BUDGET, Environment
 from training.benchmarks.cached.folds import folds
 from training.benchmarks.cached.fronts import FRONT_METHODS, FrontMethod, latencies, shares
@@ -57,7 +57,6 @@ from training.pictures.panels import by_task
 
 QUARTERS = 4
 DIGITS = 6
-STEP_TIMES = Path(__file__).parent / "cached" / "step_seconds.json"
 
 Vector = NDArray[np.float64]
 Results = Mapping[tuple[str, str], Sequence[Vector]]
@@ -215,7 +214,7 @@ def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = searches_parser("objectives", FRONT_METHODS)
-    parser.add_argument("--seconds", type=Path, default=STEP_TIMES, help="table of step times")
+    parser.add_argument("--seconds", type=Path, default=MEASURED, help="table of step times")
     return parse_searches(parser, arguments, tuple(FRONT_METHODS))
 
 

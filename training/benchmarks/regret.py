@@ -1,7 +1,7 @@
 """How fast methods find the best run of a pool: normalised regret against epochs and against seconds.
 
     python -m training.benchmarks.regret --hub DIR [--methods random,dyhpo] [--seeds 10] [--budget 200]
-        [--split meta-validation|meta-test] [--surrogates DIR] [--seconds FILE] [--logme FILE] [--out DIR]
+        [--split meta-validation|meta-test] [--surrogates DIR] [--seconds FILE] [--out DIR]
         [--json] [--quick]
 
 On a task all methods choose from one finite pool of cached runs (`training.benchmarks.cached`); a continuous
@@ -13,15 +13,14 @@ Expected hours are printed first. Every search is stored under ``--out``, with a
 ``regret.svg``, and not repeated, unless the pool, what was learned from, or the budget is another.
 ``--split meta-test`` writes date, command and result into ``training/LOG.md``.
 
-DIR of ``--surrogates`` is what `training.meta_train --held-out` wrote, for ``fms``. FILE of ``--seconds`` is
-written by `training.benchmarks.cached.step_time`; without it seconds are left out. FILE of ``--logme`` is
-JSON, ``{task: {candidate: score}}``. The linear probes of ``probe-first`` are those of the corpus.
+DIR of ``--surrogates`` is what `training.meta_train --held-out` wrote, for ``fms``. Seconds go by the times
+of optimiser steps in FILE of ``--seconds``, from `training.benchmarks.cached.step_time`; those of one CPU are
+there. LogME and the linear probes of ``logme-first`` and ``probe-first`` are those of the corpus.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,8 +28,7 @@ from pathlib import Path
 from fms_hub.corpus.schema import ProbeRow
 from fms_hub.corpus.tables import read_table
 from fms_hub.corpus.wholefile import write_whole
-from fms_hub.errors import UsageError
-from training.benchmarks.cached.costs import read_step_times
+from training.benchmarks.cached.costs import MEASURED, read_step_times
 from training.benchmarks.cached.judging import judged_tasks, parse_searches, searches_parser, show
 from training.benchmarks.cached.methods import METHODS
 from training.benchmarks.cached.regrets import Table, picture, targets
@@ -54,13 +52,12 @@ def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = searches_parser("regret", METHODS)
-    parser.add_argument("--seconds", type=Path, help="table of step times")
-    parser.add_argument("--logme", type=Path, help="JSON of LogME scores by task and candidate")
+    parser.add_argument("--seconds", type=Path, default=MEASURED, help="table of step times")
     return parse_searches(parser, arguments, tuple(METHODS))
 
 
 def _contest(settings: argparse.Namespace) -> Contest:
-    times = None if settings.seconds is None else read_step_times(settings.seconds)
+    times = read_step_times(settings.seconds)
     probes = _probes(settings)
     jobs = [
         Job(
@@ -83,30 +80,23 @@ def _contest(settings: argparse.Namespace) -> Contest:
 
 def _probes(settings: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
     """Scores by probe, task and candidate."""
-    linear: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, dict[str, float]]] = {"linear probe": {}, "logme": {}}
     for row in read_table(settings.hub, ProbeRow):
-        linear.setdefault(row.task, {})[row.candidate] = row.validation_score
-    if settings.logme is None:
-        return {"linear probe": linear}
-    try:
-        scores = json.loads(settings.logme.read_text(encoding="utf-8"))
-        logme = {t: {c: float(s) for c, s in named.items()} for t, named in scores.items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise UsageError(f"{settings.logme} is no JSON of scores by task and candidate: {error}") from error
-    return {"linear probe": linear, "logme": logme}
+        for name, score in (("linear probe", row.validation_score), ("logme", row.logme)):
+            if score is not None:
+                found[name].setdefault(row.task, {})[row.candidate] = score
+    return found
 
 
 def _setting(settings: argparse.Namespace, prepared: Contest) -> str:
     sizes = [len(job.pool.runs) for job in prepared.jobs]
-    seconds = "not measured" if prepared.times is None else prepared.times.source
     tasks = ", ".join(job.task for job in prepared.jobs)
     quick = "; quick, with rough forms of methods" if settings.quick else ""
     return (
         f"hub {prepared.jobs[0].pool.hub}, {settings.split}, {len(sizes)} tasks ({tasks}), pools of "
         f"{min(sizes)} to {max(sizes)} runs, {settings.seeds} seeds with {SHARE:.0%} of them each, "
-        f"{settings.budget} epochs a search; "
-        f"seconds: {seconds}; proposals of methods marked 'snaps' are replaced by the nearest untried "
-        f"row{quick}"
+        f"{settings.budget} epochs a search; seconds: {prepared.times.source}; proposals of methods marked "
+        f"'snaps' are replaced by the nearest untried row{quick}"
     )
 
 

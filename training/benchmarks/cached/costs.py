@@ -21,6 +21,8 @@ from training.benchmarks.cached.pool import CachedRun, Pool
 from training.corpus.tasks import EPOCH_IMAGES
 
 BATCHES = (16, 128)
+MEASURED = Path(__file__).parent / "step_seconds.json"
+"""Of one CPU, for all architectures of the hubs."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,10 @@ class StepTimes:
             UsageError: the architecture was not measured.
         """
         if architecture not in self.seconds:
-            raise UsageError(f"there is no step time of {architecture}; measure it, or leave --seconds away.")
+            raise UsageError(
+                f"there is no step time of {architecture}; "
+                "measure it with `python -m training.benchmarks.cached.step_time`."
+            )
         small, large = self.seconds[architecture]
         slope = (large - small) / (BATCHES[1] - BATCHES[0])
         return max(small + slope * (batch - BATCHES[0]), small / 10)

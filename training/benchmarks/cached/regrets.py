@@ -41,11 +41,10 @@ class Table:
             self._row(name, self._label(share), regret, self._after(regret, share))
             for regret, name, share in product(shown, self._names(), SHARES)
         ]
-        if self.contest.times is not None:
-            found += [
-                self._row(name, f"{share:.0%} of the seconds", REGRETS[0], _at_seconds(self, share))
-                for name, share in product(self._names(), SHARES)
-            ]
+        found += [
+            self._row(name, f"{share:.0%} of the seconds", REGRETS[0], _at_seconds(self, share))
+            for name, share in product(self._names(), SHARES)
+        ]
         return found + [row for share in SHARES for row in self._ranks(share)]
 
     def values(self, method: str, reading: Callable[[Curves, Job], Value]) -> dict[str, list[Value]]:
@@ -115,7 +114,6 @@ def picture(table: Table) -> str:
 def _at_seconds(table: Table, share: float) -> Reading:
     """Regret after a share of the seconds that the budget of epochs takes with runs chosen at random."""
     times = table.contest.times
-    assert times is not None
     mean = {job.task: float(epoch_seconds(job.pool, times).mean()) for job in table.contest.jobs}
     budget = table.contest.budget
     return lambda curves, job: curves.at_seconds(REGRETS[0], share * budget * mean[job.task])

@@ -61,7 +61,7 @@ class Contest:
         left_out: why the others cannot, by name.
         seeds: of the searches.
         budget: epochs.
-        times: of optimiser steps; None leaves seconds out.
+        times: of optimiser steps.
         out: where results are stored.
         quick: rough forms of methods.
     """
@@ -71,7 +71,7 @@ class Contest:
     left_out: Mapping[str, str]
     seeds: Sequence[int]
     budget: int
-    times: StepTimes | None
+    times: StepTimes
     out: Path
     quick: bool
 
@@ -99,9 +99,8 @@ class Contest:
         # One seed is the same pool and start for all methods of a task, and others on each task.
         start = derived_seed(job.task, seed)
         pool = part(job.pool, start)
-        seconds = None if self.times is None else epoch_seconds(pool, self.times)
         began = time.monotonic()
-        history = run(search, Environment(pool, self.budget, seconds), start)
+        history = run(search, Environment(pool, self.budget, epoch_seconds(pool, self.times)), start)
         curves = rounded(score(pool, history, self.budget))
         _write(path, key, curves, time.monotonic() - began)
         return curves
@@ -113,7 +112,7 @@ class Contest:
     def key(self, job: Job, method: Method) -> str:
         """Changes with everything that a stored result depends on, but the code."""
         learned = {task: ids(pool) for task, pool in job.training.items()}
-        times = None if self.times is None else dict(self.times.seconds)
+        times = dict(self.times.seconds)
         parts = [method.note, ids(job.pool), learned, job.probes, self.budget, times, self.quick, SHARE]
         return key_of(parts, job.surrogate)
 
@@ -130,7 +129,7 @@ def contest(
     methods: Sequence[Method],
     seeds: Sequence[int],
     budget: int,
-    times: StepTimes | None,
+    times: StepTimes,
     out: Path,
     *,
     quick: bool,
