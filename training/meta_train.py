@@ -176,7 +176,7 @@ def _write(
         "lean": made.learned.lean.fresh,
         "lean_begun": made.learned.lean.begun,
         "covered_before_widening": dict(made.off),
-        "forest_error": dict(made.error),
+        "foresight_error": dict(made.error),
         "seconds": seconds,
     }
     path.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -79,7 +79,7 @@ def _blob(values: list[Half]) -> NDArray[np.uint8]:
 
 
 def _tensors(blob: NDArray[np.uint8], layout: Layout) -> Iterator[tuple[str, Half]]:
-    steps = np.frombuffer(blob.tobytes(), "<f4", len(layout))
+    steps = blob[: 4 * len(layout)].view("<f4")
     codes = blob[4 * len(layout) :].view(np.int8)
     sizes = [math.prod(shape) for _, shape in layout]
     if sum(sizes) != len(codes):

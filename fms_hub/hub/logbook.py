@@ -42,6 +42,10 @@ class Logbook:
         folder: the search's folder; created if absent.
         identity: what the search is about, e.g. ``{"dataset": ..., "space": ...}``; all strings.
 
+    Attributes:
+        folder: of the search.
+        entries: of the log, oldest first; `append` adds to them.
+
     Raises:
         OutputError: the folder cannot be written.
         ResumeError: the folder belongs to a search with another identity, or is in use.
@@ -53,7 +57,7 @@ class Logbook:
         self._path = folder / FILE_NAME
         self._lock = _lock(folder)
         try:
-            self._entries = self._open(dict(identity))
+            self.entries = self._open(dict(identity))
         except BaseException:
             self._lock.release()
             raise
@@ -69,12 +73,12 @@ class Logbook:
     @property
     def history(self) -> tuple[Observation, ...]:
         """All observations, oldest first."""
-        return tuple(self._entries.history)
+        return tuple(self.entries.history)
 
     @property
     def probes(self) -> tuple[Probe, ...]:
         """All probes, oldest first."""
-        return tuple(self._entries.probes.values())
+        return tuple(self.entries.probes.values())
 
     def append(self, entry: Entry) -> None:
         """Add one observation or probe and wait until the disk has it.
@@ -83,9 +87,9 @@ class Logbook:
             ValueError: an observation does not follow its run's last one, or a candidate is probed twice.
             StorageError: the disk is full or gone; what was logged before is kept.
         """
-        self._entries.check(entry)
+        self.entries.check(entry)
         self._write(to_record(entry))
-        self._entries.add(entry)
+        self.entries.add(entry)
 
     def _write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps(record, sort_keys=True, allow_nan=False).encode() + b"\n"

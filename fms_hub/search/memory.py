@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fms_hub.hub.entries import Entries, Entry
 from fms_hub.hub.logbook import Logbook
 from fms_hub.records import Observation, Probe, Proposal
 from fms_hub.search.encoding import Vector
@@ -20,8 +21,6 @@ class Memory:
         sketches: pooled weight graphs by (run, epoch) that are known from elsewhere.
 
     Attributes:
-        history: all observations, oldest first.
-        probes: by candidate, oldest first.
         sketches: pooled weight graphs by (run, epoch).
 
     Raises:
@@ -31,16 +30,22 @@ class Memory:
     def __init__(
         self, folder: Path | None, identity: Mapping[str, str], sketches: Mapping[tuple[int, int], Vector]
     ) -> None:
-        self.history: list[Observation] = []
-        self.probes: dict[str, Probe] = {}
         self.sketches = dict(sketches)
         self._folder = folder
-        self._log: Logbook | None = None
+        self._log = None if folder is None else Logbook(folder, identity)
+        self._entries = Entries() if self._log is None else self._log.entries
         if folder is not None:
-            self._log = Logbook(folder, identity)
-            self.history = list(self._log.history)
-            self.probes = {probe.candidate: probe for probe in self._log.probes}
             self.sketches |= {(o.run, o.epoch): _read(folder, o.sketch) for o in self.history if o.sketch}
+
+    @property
+    def history(self) -> Sequence[Observation]:
+        """All observations, oldest first."""
+        return self._entries.history
+
+    @property
+    def probes(self) -> Mapping[str, Probe]:
+        """By candidate, oldest first."""
+        return self._entries.probes
 
     def save_sketch(self, proposal: Proposal, graph: WeightGraph) -> str | None:
         """Put the weights after the proposed epoch beside the log; None without a folder."""
@@ -57,9 +62,7 @@ class Memory:
         Raises:
             StorageError: the log cannot be written.
         """
-        if self._log is not None:
-            self._log.append(observation)
-        self.history.append(observation)
+        self._append(observation)
         if graph is not None:
             self.sketches[observation.run, observation.epoch] = self._pooled(observation, graph)
 
@@ -69,14 +72,18 @@ class Memory:
         Raises:
             StorageError: the log cannot be written.
         """
-        if self._log is not None:
-            self._log.append(probe)
-        self.probes[probe.candidate] = probe
+        self._append(probe)
 
     def close(self) -> None:
         """Release the log."""
         if self._log is not None:
             self._log.close()
+
+    def _append(self, entry: Entry) -> None:
+        if self._log is None:
+            self._entries.add(entry)
+        else:
+            self._log.append(entry)
 
     def _pooled(self, observation: Observation, graph: WeightGraph) -> Vector:
         """As read back where it is kept, so that a resumed search sees the very same numbers."""

@@ -15,7 +15,7 @@ from training.benchmarks.cached.report import Report, TableRow, Target
 
 TRAINING = {
     "name": "taught", "hub": "timm-tiny", "tasks": ["usps", "flowers5"], "runs": 32, "steps": 100,
-    "widened": 1.25, "widened_begun": 1.5, "forest_error": {"flowers": 0.125, "faces": 0.25},
+    "widened": 1.25, "widened_begun": 1.5, "foresight_error": {"flowers": 0.125, "faces": 0.25},
     "covered": {"flowers": 0.9}, "seconds": 3.0, "corpus": {"timm-tiny": "ab12"},
     "data": {"usps": "research use"}, "pretraining": {"mnist": "MIT"},
 }  # fmt: skip
