@@ -63,14 +63,11 @@ class CostModel:
         x = self._features([(o.candidate, o.hyperparameters) for o in seen])
         base = np.array([self._base(o.candidate) for o in seen])
         y = np.log([o.seconds + o.overhead for o in seen]) - base
-        across = self.covariance @ x.T
-        gain = np.linalg.solve(x @ across + _NOISE**2 * np.eye(len(seen)), across.T).T
-        return CostModel(
-            self.measured,
-            self.candidates,
-            self.mean + gain @ (y - x @ self.mean),
-            self.covariance - gain @ across.T,
-        )
+        # By coefficients, not by observations: those grow in number, and LAPACK's threads slow small steps.
+        before = np.linalg.inv(self.covariance)
+        covariance = np.linalg.inv(before + x.T @ x / _NOISE**2)
+        mean = covariance @ (before @ self.mean + x.T @ y / _NOISE**2)
+        return CostModel(self.measured, self.candidates, mean, covariance)
 
     def seconds(self, configurations: Sequence[tuple[str, Mapping[str, Value]]]) -> Vector:
         """Median seconds of one epoch of (candidate, hyperparameters) pairs, (q,)."""
