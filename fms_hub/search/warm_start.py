@@ -21,8 +21,8 @@ from fms_hub.search.space import Space
 from fms_hub.weights.graph import WeightGraph
 
 MOST_EPOCHS = 400
-"""Of earlier logs, about. An epoch answers up to three questions: with these there is room for some 280 epochs of
-the search among the rows that a surrogate is conditioned on at most. A proposal then takes about a second."""
+"""Of earlier logs, about. An epoch answers up to three questions: beside these there is room for some 280
+epochs of the search among the rows that a surrogate is conditioned on. A proposal then takes a second."""
 SAME = ("dataset", "metric")
 """What earlier scores must be about, wherever both logs say it."""
 
