@@ -20,6 +20,7 @@ from fms_hub import (
     cli_featurize,
     cli_import,
     cli_importance,
+    cli_plot,
     cli_recommend,
     cli_surrogate,
 )
@@ -181,6 +182,7 @@ app.command()(cli_contribute.contribute)
 app.command()(cli_recommend.recommend)
 app.command("import")(cli_import.import_runs)
 app.command()(cli_importance.importance)
+app.command()(cli_plot.plot)
 app.add_typer(cli_surrogate.app, name="surrogate")
 
 

@@ -65,7 +65,7 @@ class CostModel:
         y = np.log([o.seconds + o.overhead for o in seen]) - base
         # By coefficients, not by observations: those grow in number, and LAPACK's threads slow small steps.
         before = np.linalg.inv(self.covariance)
-        covariance = np.linalg.inv(before + x.T @ x / _NOISE**2)
+        covariance = np.linalg.inv(before + x.T @ x / _NOISE**2).astype(np.float64)
         mean = covariance @ (before @ self.mean + x.T @ y / _NOISE**2)
         return CostModel(self.measured, self.candidates, mean, covariance)
 

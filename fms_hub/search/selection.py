@@ -23,6 +23,7 @@ from fms_hub.records import Candidate, Observation, Value
 from fms_hub.search.belief import Belief
 from fms_hub.search.importance import Importance, importance_of
 from fms_hub.search.objectives import COLUMNS, Cost
+from fms_hub.search.plot import figure_of
 from fms_hub.search.selector import Selector
 from fms_hub.search.to_optuna import to_optuna
 from fms_hub.tasks.images import Images
@@ -30,6 +31,7 @@ from fms_hub.tasks.pictures import Picture, as_images
 
 if TYPE_CHECKING:
     from optuna.study import Study
+    from plotly.graph_objects import Figure
 
 RESULT = "selection.json"
 
@@ -186,6 +188,10 @@ class Selection:
             space: that was searched, if it was not the default one.
         """
         return to_optuna(self.out, space)
+
+    def plot(self) -> Figure:
+        """What was trained and how the runs went on, see `fms_hub.search.plot.figure_of`."""
+        return figure_of(self.history)
 
     def importance(self, space: ConfigurationSpace | None = None) -> Importance:
         """What mattered in this search, see `fms_hub.search.importance.importance_of`.
