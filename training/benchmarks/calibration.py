@@ -18,8 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -46,7 +45,6 @@ from training.benchmarks.cached.judging import (
 from training.benchmarks.cached.report import LOG, Report, TableRow, Target
 from training.benchmarks.cached.statistics import clustered, clustered_row
 from training.benchmarks.cached.trust import FIDELITIES, LEVELS, TOLD, after_search, percent
-from training.meta.table import Table, table_of
 from training.pictures.panels import Panel, panels
 
 OURS, SCRATCH = "fms", "scratch"
@@ -59,18 +57,6 @@ SECONDS = 5.0
 PARTS = ("all", *map(str, FIDELITIES))
 Found = dict[tuple[str, int, str], dict[str, list[float]]]
 """By row, epochs of search, and "PART/NUMBER": by task, one a seed."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A task and its questions, encoded when they are first needed."""
-
-    task: JudgedTask
-
-    @cached_property
-    def table(self) -> Table:
-        """All questions about its runs."""
-        return table_of(self.task.pool)
 
 
 def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
@@ -90,30 +76,29 @@ def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
 
 def _found(settings: argparse.Namespace, tasks: Sequence[JudgedTask], names: Sequence[str]) -> Found:
     found: Found = {}
-    for asked, name, epochs in product([Asked(task) for task in tasks], names, SPENT):
+    for task, name, epochs in product(tasks, names, SPENT):
         if name == SCRATCH and epochs == 0:
             continue
         for seed in range(settings.seeds):
-            for number, value in _one(asked, name, epochs, seed, settings).items():
+            for number, value in _one(task, name, epochs, seed, settings).items():
                 by_task = found.setdefault((name, epochs, number), {})
-                by_task.setdefault(asked.task.task, []).append(value)
+                by_task.setdefault(task.task, []).append(value)
     return found
 
 
 def _one(
-    asked: Asked, name: str, epochs: int, seed: int, settings: argparse.Namespace
+    task: JudgedTask, name: str, epochs: int, seed: int, settings: argparse.Namespace
 ) -> Mapping[str, float]:
-    task = asked.task
     path = location(settings.out, task.pool, f"{name}-{epochs}-{seed}")
     key = key_of([NOTES[name], LEVELS, ids(task.pool)], task.surrogate if name == OURS else None)
-    return stored(path, key, partial(_forecast, asked, name, epochs, seed))
+    return stored(path, key, partial(_forecast, task, name, epochs, seed))
 
 
-def _forecast(asked: Asked, name: str, epochs: int, seed: int) -> dict[str, float]:
-    path = asked.task.surrogate if name == OURS else None
+def _forecast(task: JudgedTask, name: str, epochs: int, seed: int) -> dict[str, float]:
+    path = task.surrogate if name == OURS else None
     surrogate = Surrogate() if path is None else Surrogate.load(path)
-    rng = np.random.default_rng(derived_seed(asked.task.task, seed))
-    return after_search(surrogate, asked.table, epochs, rng)
+    rng = np.random.default_rng(derived_seed(task.task, seed))
+    return after_search(surrogate, task.table, epochs, rng)
 
 
 def _report(

@@ -25,7 +25,6 @@ import torch
 from numpy.typing import NDArray
 
 from fms_hub.seeding import derived_seed
-from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.surrogate import Surrogate
 from training.benchmarks.cached.judging import (
     ByTask,
@@ -43,12 +42,12 @@ from training.benchmarks.cached.judging import (
     table_parser,
     usable,
 )
-from training.benchmarks.cached.ours import WITHOUT_WEIGHTS
+from training.benchmarks.cached.ours import WITHOUT_WEIGHTS, blinded
 from training.benchmarks.cached.report import LOG, Report, TableRow, Target
-from training.benchmarks.cached.searches import SHARE
+from training.benchmarks.cached.searches import SHARE, share
 from training.benchmarks.cached.statistics import clustered_row, kendall
 from training.benchmarks.cached.trust import FIDELITIES
-from training.meta.table import Table, table_of
+from training.meta.table import Table
 
 OURS, BLIND, LAST = "fms", "fms-no-weights", "last-score"
 NOTES = {
@@ -100,7 +99,7 @@ def _taus(task: JudgedTask, name: str, settings: argparse.Namespace) -> dict[str
 
 
 def _asked(task: JudgedTask, name: str, seeds: int) -> dict[str, float]:
-    table = table_of(task.pool)
+    table = task.table
     found = {}
     for seen in FIDELITIES:
         runs = table.finished[table.horizons[table.finished] > seen]
@@ -109,8 +108,7 @@ def _asked(task: JudgedTask, name: str, seeds: int) -> dict[str, float]:
         rows = table.row[runs, seen, table.horizons[runs]]
         foreseen, true = foresee(task, name, table, rows), table.scores[rows]
         for seed in range(seeds):
-            rng = np.random.default_rng(derived_seed(task.task, seed))
-            chosen = rng.permutation(len(runs))[: max(2, round(SHARE * len(runs)))]
+            chosen = share(len(runs), derived_seed(task.task, seed))
             found[f"{seen}/{seed}"] = kendall(foreseen[chosen], true[chosen])
     return found
 
@@ -122,11 +120,6 @@ def foresee(task: JudgedTask, name: str, table: Table, rows: NDArray[np.int64]) 
         return np.nan_to_num(asked.curve[:, 1], nan=0.0)
     assert task.surrogate is not None
     return Surrogate.load(task.surrogate).posterior(blinded(asked, WITHOUT.get(name, frozenset()))).mean
-
-
-def blinded(inputs: Inputs, without: frozenset[str]) -> Inputs:
-    """Inputs of which some groups are absent."""
-    return inputs.showing({name: np.full_like(getattr(inputs, name), np.nan) for name in without})
 
 
 def _rows(hub: str, found: Found) -> Iterator[TableRow]:

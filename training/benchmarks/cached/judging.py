@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from training.benchmarks.cached.report import Report, append_log
 from training.benchmarks.cached.start import hub_pools
 from training.benchmarks.cached.statistics import clustered
 from training.corpus.splits import read_splits
+from training.meta.table import Table, table_of
 from training.meta_train import surrogate_of
 from training.worth.scores import Interval
 
@@ -45,6 +47,11 @@ class JudgedTask:
     surrogate: Path | None = None
     training: Mapping[str, Pool] = field(default_factory=dict)
     groups: frozenset[str] = frozenset()
+
+    @cached_property
+    def table(self) -> Table:
+        """All questions about its runs, encoded when they are first needed."""
+        return table_of(self.pool)
 
 
 def table_parser(benchmark: str) -> argparse.ArgumentParser:

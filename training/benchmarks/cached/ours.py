@@ -6,7 +6,7 @@ n = runs of the pool.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,9 +152,12 @@ class State:
         return latest(self._environment.sketch(run, before) for before in range(epoch + 1))
 
     def _encode(self, queries: list[Query]) -> Inputs:
-        inputs = encode(self._problem, queries)
-        absent = {name: np.full_like(getattr(inputs, name), np.nan) for name in self._without}
-        return replace(inputs, **absent)
+        return blinded(encode(self._problem, queries), self._without)
+
+
+def blinded(inputs: Inputs, without: frozenset[str]) -> Inputs:
+    """Inputs of which some groups are absent."""
+    return inputs.showing({name: np.full_like(getattr(inputs, name), np.nan) for name in without})
 
 
 def problem_of(environment: Environment) -> Problem:

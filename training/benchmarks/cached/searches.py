@@ -119,9 +119,12 @@ class Contest:
 
 def part(pool: Pool, seed: int) -> Pool:
     """A share of `SHARE` of the runs, at random and in their order; one at least."""
-    runs = len(pool.runs)
-    chosen = np.random.default_rng(seed).permutation(runs)[: max(1, round(SHARE * runs))]
-    return pool.only(np.sort(chosen).tolist())
+    return pool.only(share(len(pool.runs), seed).tolist())
+
+
+def share(runs: int, seed: int) -> NDArray[np.int64]:
+    """Places of a share of `SHARE` of so many runs, at random, ascending; one at least."""
+    return np.sort(np.random.default_rng(seed).permutation(runs)[: max(1, round(SHARE * runs))])
 
 
 def contest(
