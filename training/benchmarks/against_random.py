@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from fms_hub.cli import DEMO_BUDGET
+from fms_hub.cli.select import DEMO_BUDGET
 from fms_hub.errors import TrainingFailure
 from fms_hub.finetune.trainer import Trainer
 from fms_hub.models.catalog import bundled

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from fms_hub import cli
-from fms_hub.cli_import import parse_columns
+from fms_hub.cli.import_runs import parse_columns
 from fms_hub.errors import UsageError
 from fms_hub.hub.logbook import read_history
 
-TRAINER = Path(__file__).parent / "hub" / "importers" / "trainer"
+TRAINER = Path(__file__).parents[1] / "hub" / "importers" / "trainer"
 
 
 def _run(*arguments: str | Path) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from fms_hub.cli.options import Json, Logs
 
 if TYPE_CHECKING:
     from fms_hub.search.importance import Importance
@@ -17,11 +18,9 @@ _WIDTH = 40
 
 
 def importance(
-    folder: Annotated[Path, typer.Argument(help="Of a search (its --out), or of imported runs.")],
+    folder: Logs,
     seed: Annotated[int, typer.Option(help="Of the random forest that shares are read from.")] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on standard output.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Tell how much each hyperparameter and the choice of the candidate mattered to the scores."""
     from fms_hub.search.importance import importance_of

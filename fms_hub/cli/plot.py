@@ -8,15 +8,15 @@ from typing import Annotated
 
 import typer
 
+from fms_hub.cli.options import Json, Logs
+
 
 def plot(
-    folder: Annotated[Path, typer.Argument(help="Of a search (its --out), or of imported runs.")],
+    folder: Logs,
     out: Annotated[
         Path | None, typer.Option(help="Page to write. Default: search.html in the folder.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on standard output.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Draw what a search trained and how its runs went on, as a page for the browser."""
     from fms_hub.hub.logbook import read_history

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from fms_hub.cli.options import Json
 from fms_hub.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,9 +41,7 @@ def import_runs(
         Path | None,
         typer.Option(help="The --out folder of a search over the same data; needed to contribute the runs."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on standard output.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Import finished runs from SOURCE, so that a search can start from what they show."""
     from fms_hub.hub.importers.log import import_log

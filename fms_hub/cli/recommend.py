@@ -7,12 +7,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fms_hub.cli.options import (
+    Column,
+    Data,
+    DataRevision,
+    Device,
+    ImageSize,
+    MaxDownload,
+    MaxEpochs,
+    Metric,
+    Names,
+    Probe,
+    Quiet,
+    SkipBad,
+    short,
+    split_names,
+)
+
 if TYPE_CHECKING:
     from fms_hub.search.recommend import Recommendation
 
 
 def recommend(
-    data: Annotated[str, typer.Argument(help="Folder of class folders, Hub dataset id, or 'digits'.")],
+    data: Data,
     surrogate: Annotated[
         str | None,
         typer.Option(
@@ -20,43 +37,30 @@ def recommend(
             "Default: bundled, if one comes with this release."
         ),
     ] = None,
-    candidates: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--candidates",
-            "-c",
-            help="timm or Hugging Face ids, patterns, local-dir:PATH, scratch:ARCHITECTURE; "
-            "repeat it or separate by commas. Default: the bundled checkpoints.",
-        ),
-    ] = None,
+    candidates: Names = None,
     top: Annotated[int, typer.Option(help="Most candidates in the answer.")] = 5,
-    probe: Annotated[
-        bool, typer.Option("--probe", help="Look at every candidate's features of some images first.")
-    ] = False,
-    max_epochs: Annotated[int, typer.Option(help="Epochs of a full run.")] = 12,
-    metric: Annotated[str, typer.Option(help="accuracy, balanced_accuracy or macro_f1.")] = "accuracy",
+    probe: Probe = False,
+    max_epochs: MaxEpochs = 12,
+    metric: Metric = "accuracy",
     seed: Annotated[int, typer.Option(help="Of splits, heads and the sample of configurations.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ... Default: a GPU if any.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Pixels. Default: each candidate's own.")] = None,
-    image_column: Annotated[str | None, typer.Option(help="Of a datasets table.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Of a datasets table.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Of a Hub dataset.")] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out unreadable images.")] = False,
-    max_download: Annotated[
-        str | None, typer.Option(help="Most weights to fetch from the Hub, e.g. 500MB.")
-    ] = None,
+    device: Device = None,
+    image_size: ImageSize = None,
+    image_column: Column = None,
+    label_column: Column = None,
+    revision: DataRevision = None,
+    skip_bad: SkipBad = False,
+    max_download: MaxDownload = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list, best first, on standard output.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Rank candidates and configurations for DATA without training any of them."""
     import fms_hub
 
-    names = [name for item in candidates or [] for name in item.split(",") if name]
     found = fms_hub.recommend(
         data,
-        names or None,
+        split_names(candidates),
         surrogate=surrogate,
         top=top,
         probe=probe,
@@ -81,7 +85,7 @@ def table(found: Recommendation) -> str:
     lines = [f"{'candidate':<{width}}  {found.metric} after {found.epochs} epochs (90 %)  seconds  settings"]
     for item in found.advice:
         score = f"{item.score:.3f} ({item.low:.3f} to {item.high:.3f})"
-        settings = ", ".join(f"{name}={_short(value)}" for name, value in item.hyperparameters.items())
+        settings = ", ".join(f"{name}={short(value)}" for name, value in item.hyperparameters.items())
         mark = " *" if item.outside > 0 else ""
         heading = len(f"{found.metric} after {found.epochs} epochs (90 %)")
         lines.append(f"{item.candidate:<{width}}  {score + mark:<{heading}}  {item.seconds:7.0f}  {settings}")
@@ -90,7 +94,3 @@ def table(found: Recommendation) -> str:
     if found.unknown:
         lines.append(f"\nunknown to the surrogate: {', '.join(found.unknown)}")
     return "\n".join(lines)
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

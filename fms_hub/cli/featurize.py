@@ -13,6 +13,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from fms_hub.cli.options import MaxDownload, Quiet
 from fms_hub.errors import CandidateError, UsageError
 
 T = TypeVar("T")
@@ -75,14 +76,12 @@ def featurize(
     all_timm: Annotated[
         bool, typer.Option("--all-timm", help="Trace all of timm's architectures; needs --structure-only.")
     ] = False,
-    max_download: Annotated[
-        str | None, typer.Option(help="Most weights to fetch from the Hub, e.g. 500MB.")
-    ] = None,
+    max_download: MaxDownload = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ... Default: cpu.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON: a list with one object a model; one with --all-timm.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Describe MODELs by their operations and weights; graphs are kept in the cache (FMS_HUB_CACHE)."""
     if all_timm:
