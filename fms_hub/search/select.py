@@ -31,11 +31,12 @@ from fms_hub.search.loop import Loop
 from fms_hub.search.measuring import KeptCosts, costs_of, write_costs
 from fms_hub.search.objectives import Goals
 from fms_hub.search.progress import counting_bar
-from fms_hub.search.selection import Selection, conclude
+from fms_hub.search.selection import Selection
 from fms_hub.search.selector import DEFAULT_ACQUISITION, Selector
 from fms_hub.search.space import Space
 from fms_hub.search.tradeoff import Tradeoff, require_rule
 from fms_hub.search.warm_start import read_earlier
+from fms_hub.search.winner import conclude
 from fms_hub.surrogate.naming import Named, resolve_surrogate
 from fms_hub.tasks.dataset import load_task
 from fms_hub.tasks.task import Task

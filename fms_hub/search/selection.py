@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,47 +14,24 @@ from ConfigSpace import ConfigurationSpace
 from numpy.typing import NDArray
 from torch import nn
 
-from fms_hub.errors import SearchError
 from fms_hub.finetune.trainer import Trainer
 from fms_hub.hub.about import About
 from fms_hub.models.zoo import export
 from fms_hub.records import Candidate, Observation, Value
 from fms_hub.search.belief import Belief
 from fms_hub.search.importance import Importance, importance_of
+from fms_hub.search.leaderboard import leaderboard
 from fms_hub.search.objectives import COLUMNS, Cost
 from fms_hub.search.plot import figure_of
 from fms_hub.search.selector import Selector
 from fms_hub.search.to_optuna import to_optuna
+from fms_hub.search.winner import Best
 from fms_hub.tasks.images import Images
 from fms_hub.tasks.pictures import Picture, as_images
 
 if TYPE_CHECKING:
     from optuna.study import Study
     from plotly.graph_objects import Figure
-
-RESULT = "selection.json"
-
-
-@dataclass(frozen=True)
-class Best:
-    """The winner of a search.
-
-    Attributes:
-        candidate, hyperparameters: of the winning run.
-        score: its best validation score, in [0, 1].
-        test_score: score on the held-out test split, computed once, for the winner only.
-        epochs: after how many epochs the score was reached.
-        run: number of the run.
-        checkpoint: folder of its checkpoint, below the search's folder.
-    """
-
-    candidate: str
-    hyperparameters: Mapping[str, Value]
-    score: float
-    test_score: float
-    epochs: int
-    run: int
-    checkpoint: str
 
 
 @dataclass(frozen=True)
@@ -231,70 +207,6 @@ class Selection:
         )
 
 
-def leaderboard(history: Sequence[Observation]) -> pd.DataFrame:
-    """One row per run: its best score, the epochs it had, its seconds, and whether it failed.
-
-    Where there are forks, ``parent`` says whose checkpoint each went on from, as ``RUN@EPOCH``.
-    """
-    runs: dict[int, list[Observation]] = {}
-    for observation in history:
-        runs.setdefault(observation.run, []).append(observation)
-    forked = any(o.parent is not None for o in history)
-    rows = [
-        {
-            "run": run,
-            "candidate": curve[0].candidate,
-            "hyperparameters": dict(curve[0].hyperparameters),
-            "score": max((o.score for o in curve if o.score is not None), default=None),
-            "epochs": len(curve),
-            "seconds": sum(o.seconds for o in curve),
-            **({"parent": _origin(curve[0])} if forked else {}),
-            "status": curve[-1].status if curve[-1].reason is None else f"failed: {curve[-1].reason}",
-        }
-        for run, curve in runs.items()
-    ]
-    table = pd.DataFrame(rows).set_index("run")
-    return table.sort_values("score", ascending=False, na_position="last", kind="stable")
-
-
-def _origin(observation: Observation) -> str | None:
-    parent = observation.parent
-    return None if parent is None else f"{parent.run}@{parent.epoch}"
-
-
-def conclude(selector: Selector, out: Path, trainer: Trainer, candidates: Sequence[Candidate]) -> Best:
-    """Score the winner on the test split, once: a result already on disk for this winner is read back.
-
-    Raises:
-        SearchError: no epoch of any run went well.
-    """
-    winner, history = next(iter(selector.front), None), selector.history
-    if winner is None or winner.score is None or winner.checkpoint is None:
-        reasons = sorted({o.reason or "unknown" for o in history})
-        raise SearchError(
-            f"all {len(history)} epochs failed ({', '.join(reasons)}); see {out}. "
-            "Narrow the search space (lower learning rates, smaller batches) or try other candidates."
-        )
-    known = _read_result(out / RESULT)
-    if known is not None and (known.run, known.epochs) == (winner.run, winner.epoch):
-        return known
-    candidate = next(c for c in candidates if c.name == winner.candidate)
-    test_score = trainer.test(candidate, winner.hyperparameters, out / winner.checkpoint)
-    best = Best(
-        candidate=winner.candidate,
-        hyperparameters=winner.hyperparameters,
-        score=winner.score,
-        test_score=test_score,
-        epochs=winner.epoch,
-        run=winner.run,
-        checkpoint=winner.checkpoint,
-    )
-    partial = out / f"{RESULT}.partial"
-    partial.write_text(json.dumps(dataclasses.asdict(best), indent=2))
-    partial.replace(out / RESULT)
-    return best
-
-
 def _front_point(observation: Observation, costs: Mapping[str, Mapping[Cost, float]]) -> FrontPoint:
     if observation.score is None or observation.checkpoint is None:
         raise ValueError(f"run {observation.run} has no score or no checkpoint, which no front holds.")
@@ -314,10 +226,6 @@ def _shown(point: FrontPoint) -> dict[str, Any]:
     shown = ("candidate", "hyperparameters", "score", "epochs", "run")
     costs = {COLUMNS[cost]: value for cost, value in point.costs.items()}
     return {**{name: getattr(point, name) for name in shown}, **costs}
-
-
-def _read_result(path: Path) -> Best | None:
-    return Best(**json.loads(path.read_text())) if path.exists() else None
 
 
 def _card(selection: Selection) -> str:

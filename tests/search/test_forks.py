@@ -18,8 +18,8 @@ from fms_hub.hub.logbook import FILE_NAME, Logbook, read_history
 from fms_hub.records import Observation, Parent, Proposal
 from fms_hub.search.encoding import Problem, answered, query
 from fms_hub.search.forks import FORKED, PERTURBED, forks
+from fms_hub.search.leaderboard import leaderboard
 from fms_hub.search.lineage import curves, rooted
-from fms_hub.search.selection import leaderboard
 from fms_hub.search.selector import Selector
 from fms_hub.search.shelf import before
 from fms_hub.search.space import Space

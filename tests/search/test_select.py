@@ -29,7 +29,7 @@ from fms_hub.errors import (
 )
 from fms_hub.hub.about import read_about
 from fms_hub.hub.logbook import FILE_NAME, read_history
-from fms_hub.search.selection import RESULT
+from fms_hub.search.winner import RESULT
 from fms_hub.tasks.task import Task, task_from_arrays
 
 CANDIDATES = ["scratch:test_resnet", "scratch:test_vit"]
