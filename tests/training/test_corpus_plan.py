@@ -216,3 +216,10 @@ def test_workers_share_the_runs_out(scans: Path, tmp_path: Path) -> None:
     settings = Settings(scans, tmp_path / "out", "timm-tiny", 100, 32, 600.0, timed=False, device="cpu")
     assert in_processes(Sweep(runs, settings), 2) == 3
     assert set(read_shards(tmp_path / "out")["run"]) == {run.id for run in runs}
+
+
+def test_a_worker_that_is_done_helps_the_others(scans: Path, tmp_path: Path) -> None:
+    runs = [PlannedRun("scans", "scratch:test_resnet", {"frozen": 1.0}, 1, seed) for seed in range(3)]
+    settings = Settings(scans, tmp_path / "out", "timm-tiny", 100, 32, 600.0, timed=False, device="cpu")
+    assert Sweep(runs, settings).share(1, 2) == 3
+    assert Sweep(runs, settings).share(0, 2) == 0

@@ -1,4 +1,4 @@
-"""Several sweeps at once: single-threaded processes that share a plan's runs out among them."""
+"""Several sweeps at once: single-threaded processes that share the runs of a plan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.corpus.run import Settings, sweep
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep that several processes can do a share of each.
+    """A sweep that several processes can do together.
 
     Attributes:
         planned: its runs.
@@ -27,7 +27,9 @@ class Sweep:
     settings: Settings
 
     def share(self, worker: int, workers: int, parent: int | None = None) -> int:
-        """Train every ``workers``-th run, beginning with number ``worker``; returns how many were trained.
+        """Train every ``workers``-th run, beginning with number ``worker``, then what others have left over.
+
+        Returns how many were trained.
 
         Args:
             worker: 0 .. workers - 1.
@@ -35,8 +37,9 @@ class Sweep:
             parent: id of the process that this one must not outlive.
         """
         torch.set_num_threads(1)
-        mine = self.planned[worker::workers]
-        return sweep(mine, self.settings, len(mine), lambda: parent in (None, os.getppid()))
+        # Whoever is done first helps the others; claims keep two from training the same run.
+        order = [run for turn in range(workers) for run in self.planned[(worker + turn) % workers :: workers]]
+        return sweep(order, self.settings, len(order), lambda: parent in (None, os.getppid()))
 
 
 def in_processes(work: Sweep, workers: int) -> int:
