@@ -7,7 +7,8 @@ Each DIR of --hub holds the shards of one hub, e.g. of timm-tiny, and those of a
 are ``all.safetensors``, or with --held-out ``without-GROUP.safetensors`` for every fold of
 `training.corpus.splits`, or of one split, which the benchmarks judge on GROUP, and a JSON beside each that
 says how it came about. NAME is what the one on all of it is called in logs and cards. A surrogate that is
-there already is left as it is, so that a command that was stopped goes on.
+there already is left as it is, so that a command that was stopped goes on; one that was made from other runs
+or settings is refused.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from tqdm import tqdm
@@ -128,9 +129,15 @@ def _run(arguments: argparse.Namespace) -> None:
     found = together(arguments.hub)
     corpus = {folder.name: manifest.digest(manifest.read(folder)[0]) for folder in arguments.hub}
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for job in jobs(found, read_splits(), leave_out=arguments.held_out, split=arguments.split):
-        path = arguments.out / f"{job.name}.safetensors"
-        if path.exists():
+    wanted = {
+        arguments.out / f"{job.name}.safetensors": job
+        for job in jobs(found, read_splits(), leave_out=arguments.held_out, split=arguments.split)
+    }
+    there = [path for path in wanted if path.exists()]
+    for path in there:
+        _require_same(path, _origin(settings, corpus))
+    for path, job in wanted.items():
+        if path in there:
             continue
         if time.monotonic() > deadline:
             print(f"the time is up before {job.name}; run the same command again to go on")
@@ -143,6 +150,22 @@ def _run(arguments: argparse.Namespace) -> None:
         print(
             f"{path}: runs that have not begun, and others: deviations times {widening.fresh:.2f}, "
             f"{widening.begun:.2f}; lean {lean.fresh:.2f}, {lean.begun:.2f}"
+        )
+
+
+def _origin(settings: Settings, corpus: Mapping[str, str]) -> dict[str, Any]:
+    """What decides how a surrogate comes out, besides its job."""
+    return {"corpus": dict(corpus), **asdict(settings)}
+
+
+def _require_same(path: Path, origin: Mapping[str, Any]) -> None:
+    beside = path.with_suffix(".json")
+    told = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
+    other = [name for name, value in origin.items() if told.get(name) != value]
+    if other:
+        raise UsageError(
+            f"{path} is there already, and was made with another {', '.join(other)}; remove it, or name "
+            "another folder with --out."
         )
 
 
@@ -166,11 +189,9 @@ def _write(
         "hub": ", ".join(sorted({pool.hub for pool in job.pools})),
         "tasks": [pool.task.name for pool in job.pools],
         "runs": sum(len(pool.runs) for pool in job.pools),
-        "corpus": dict(corpus),
+        **_origin(settings, corpus),
         "data": {dataset(pool.task.name): pool.task.licence for pool in job.pools},
         "pretraining": {row.source: row.licence for row in sources},
-        "steps": settings.steps,
-        "trees": settings.trees,
         "widened": made.learned.widening.fresh,
         "widened_begun": made.learned.widening.begun,
         "lean": made.learned.lean.fresh,

@@ -1,6 +1,7 @@
 """Meta-training on small pools whose curves follow a rule that all tasks share."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from training.meta.fitting import Fitted, _widening, fit
 from training.meta.prior import Foreseen, fit_doubt, fit_forest
 from training.meta.table import NONE, Table, table_of
 from training.meta.train import Lesson, Misses, Settings, lean_of, learn, misses, scaling_of, without
-from training.meta_train import jobs, surrogate_of
+from training.meta_train import jobs, main, surrogate_of
 
 
 @pytest.fixture(scope="module")
@@ -257,9 +258,51 @@ def test_the_question_how_runs_end_is_there_for_every_finished_run(table: Table)
     assert table.scores[rows].tolist() == [table.scores[table.row[run, 0, 6]] for run in table.finished]
 
 
-def test_a_stopped_command_goes_on_where_it_stopped(tmp_path: Path, pools: Sequence[Pool]) -> None:
+def test_the_surrogate_that_never_saw_a_group_is_found_by_its_name(tmp_path: Path) -> None:
     assert surrogate_of(tmp_path, frozenset({"traffic signs"})) is None
     there = tmp_path / "without-traffic_signs.safetensors"
     there.write_bytes(b"kept")
     assert surrogate_of(tmp_path, frozenset({"traffic signs"})) == there
     assert surrogate_of(None, frozenset({"traffic signs"})) is None
+
+
+def test_a_stopped_command_goes_on_and_refuses_what_other_runs_made(
+    tmp_path: Path,
+    write_hub: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hub, out = write_hub(tmp_path / "hub", ("smiles", "gtsrb"), 8, "timm-tiny"), tmp_path / "out"
+    command = ["meta_train", "--hub", str(hub), "--out", str(out), "--steps", "2"]
+    monkeypatch.setattr(sys, "argv", command)
+    main()
+    made = (out / "all.safetensors").read_bytes()
+    assert "all.safetensors" in capsys.readouterr().out
+    main()
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(sys, "argv", [*command, "--seed", "1"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1 and "made with another seed;" in capsys.readouterr().err
+    write_hub(hub, ("flowers5",), 8, "timm-tiny")
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit):
+        main()
+    assert "made with another corpus;" in capsys.readouterr().err
+    assert (out / "all.safetensors").read_bytes() == made
+
+
+def test_runs_without_weights_are_refused_before_anything_is_trained(
+    tmp_path: Path,
+    write_hub: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hub = write_hub(tmp_path / "hub", ("mnist", "gtsrb"), 8)
+    monkeypatch.setattr(sys, "argv", ["meta_train", "--hub", str(hub), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as end:
+        main()
+    told = capsys.readouterr().err
+    assert (
+        end.value.code == 1 and "no run of these pools has sketches" in told and "trees without" not in told
+    )

@@ -74,7 +74,8 @@ def fit(
         report: told the stage, step and loss from time to time.
 
     Raises:
-        UsageError: all tasks are of one group, or the pools are of different search spaces.
+        UsageError: all tasks are of one group, the pools are of different search spaces, or no run has
+            sketches of its weights.
     """
     if len({pool.space.columns for pool in pools}) > 1:
         hubs = ", ".join(sorted({pool.hub for pool in pools}))
@@ -90,6 +91,11 @@ def fit(
             "add runs on other tasks."
         )
     everything = [table for group in sorted(groups) for table in groups[group]]
+    weights = np.vstack([table.inputs.weights for table in everything])
+    if np.isnan(weights).any(axis=1).all():
+        raise UsageError(
+            "no run of these pools has sketches of its weights, which meta-training reads; add some."
+        )
     widths = {name: getattr(everything[0].inputs, name).shape[1] for name in READ}
     columns = residual_groups(widths)
     scaling = scaling_of([table.inputs for table in everything])
@@ -111,7 +117,7 @@ def fit(
         fit_forest(everything, settings.seed, settings.trees),
         fit_doubt([one for part in foreseen.values() for one in part], settings.seed),
         process.parameters_by_name(),
-        Range.of(np.vstack([table.inputs.weights for table in everything]), ARCHITECTURE),
+        Range.of(weights, ARCHITECTURE),
         lean,
         _widening(list(off.values())),
     )
