@@ -133,11 +133,10 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.out / f"{job.name}.safetensors": job
         for job in jobs(found, read_splits(), leave_out=arguments.held_out, split=arguments.split)
     }
-    there = [path for path in wanted if path.exists()]
-    for path in there:
+    for path in filter(Path.exists, wanted):
         _require_same(path, _origin(settings, corpus))
     for path, job in wanted.items():
-        if path in there:
+        if path.exists():
             continue
         if time.monotonic() > deadline:
             print(f"the time is up before {job.name}; run the same command again to go on")
