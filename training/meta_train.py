@@ -7,8 +7,8 @@ Each DIR of --hub holds the shards of one hub, e.g. of timm-tiny, and those of a
 are ``all.safetensors``, or with --held-out ``without-GROUP.safetensors`` for every fold of
 `training.corpus.splits`, or of one split, which the benchmarks judge on GROUP, and a JSON beside each that
 says how it came about. NAME is what the one on all of it is called in logs and cards. A surrogate that is
-there already is left as it is, so that a command that was stopped goes on; one that was made from other runs
-or settings is refused.
+there already is left as it is, so that a command that was stopped goes on, and one that another process is at
+is left to it; one that was made from other runs or settings is refused.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from fms_hub.corpus import manifest
@@ -136,20 +138,25 @@ def _run(arguments: argparse.Namespace) -> None:
     for path in filter(Path.exists, wanted):
         _require_same(path, _origin(settings, corpus))
     for path, job in wanted.items():
-        if path.exists():
-            continue
-        if time.monotonic() > deadline:
-            print(f"the time is up before {job.name}; run the same command again to go on")
-            return
-        started = time.perf_counter()
-        with tqdm(desc=job.name, unit="step") as bar:
-            made = _fit(job, arguments.name if job.name == ALL else job.name, settings, bar)
-        _write(path, made, job, settings, corpus, time.perf_counter() - started)
-        widening, lean = made.learned.widening, made.learned.lean
-        print(
-            f"{path}: runs that have not begun, and others: deviations times {widening.fresh:.2f}, "
-            f"{widening.begun:.2f}; lean {lean.fresh:.2f}, {lean.begun:.2f}"
-        )
+        with suppress(Timeout), FileLock(path.with_suffix(".lock"), timeout=0):
+            if path.exists():
+                continue
+            if time.monotonic() > deadline:
+                print(f"the time is up before {job.name}; run the same command again to go on")
+                return
+            _make(path, job, arguments.name if job.name == ALL else job.name, settings, corpus)
+
+
+def _make(path: Path, job: Job, name: str, settings: Settings, corpus: Mapping[str, str]) -> None:
+    started = time.perf_counter()
+    with tqdm(desc=job.name, unit="step") as bar:
+        made = _fit(job, name, settings, bar)
+    _write(path, made, job, settings, corpus, time.perf_counter() - started)
+    widening, lean = made.learned.widening, made.learned.lean
+    print(
+        f"{path}: runs that have not begun, and others: deviations times {widening.fresh:.2f}, "
+        f"{widening.begun:.2f}; lean {lean.fresh:.2f}, {lean.begun:.2f}"
+    )
 
 
 def _origin(settings: Settings, corpus: Mapping[str, str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from scipy.stats import kendalltau
 
 from fms_hub.errors import UsageError
@@ -275,6 +276,10 @@ def test_a_stopped_command_goes_on_and_refuses_what_other_runs_made(
     hub, out = write_hub(tmp_path / "hub", ("smiles", "gtsrb"), 8, "timm-tiny"), tmp_path / "out"
     command = ["meta_train", "--hub", str(hub), "--out", str(out), "--steps", "2"]
     monkeypatch.setattr(sys, "argv", command)
+    out.mkdir()
+    with FileLock(out / "all.lock"):
+        main()  # leaves to another process what that one is at
+    assert not (out / "all.safetensors").exists()
     main()
     made = (out / "all.safetensors").read_bytes()
     assert "all.safetensors" in capsys.readouterr().out
