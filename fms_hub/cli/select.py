@@ -55,8 +55,9 @@ def select(
         ),
     ] = None,
     acquisition: Annotated[
-        str, typer.Option(help="ei, ei-per-second, random-horizon, at-fidelity or running-max.")
-    ] = "ei",
+        str,
+        typer.Option(help="ei-per-epoch, ei, ei-per-second, random-horizon, at-fidelity or running-max."),
+    ] = "ei-per-epoch",
     proposals: Annotated[
         str, typer.Option(help="Where new runs come from besides uniform draws: local or gflownet.")
     ] = "local",

@@ -13,12 +13,15 @@ from scipy.special import erfcx, log_ndtr, ndtr
 from fms_hub.records import Observation
 from fms_hub.surrogate.posterior import Posterior
 
-Rule = Literal["ei", "ei-per-second", "random-horizon", "at-fidelity", "running-max"]
-"""How far ahead is asked, and what the answer has to beat.
+Rule = Literal["ei-per-epoch", "ei", "ei-per-second", "random-horizon", "at-fidelity", "running-max"]
+"""How far ahead is asked, what the answer has to beat, and what getting it costs.
 
+    ei-per-epoch    EI at the last epoch over the best score seen anywhere, divided by the epochs until then
+                    (EI per unit of cost, Snoek et al. 2012, section 3.2); of a run that has not begun only a
+                    share `CAUTION` of the deviation counts
     ei              EI at the last epoch over the best score seen anywhere (DPL, Kadra et al. 2023)
-    ei-per-second   the same, divided by the seconds that the next epoch will take, those of the cheapest
-                    tenth of the proposals at least (Snoek et al. 2012, section 3.2)
+    ei-per-second   as ei-per-epoch, divided by the seconds until the last epoch instead, where an epoch takes
+                    as long as one of the cheapest tenth of the proposals at least
     random-horizon  probability to beat T = f + tau (1 - f) some h epochs ahead, f the best score seen,
                     h uniform in 1 .. horizon, log10 tau uniform in -4 .. -1 (ifBO, Rakotoarison et al. 2024)
     at-fidelity     EI at the next epoch over the best score seen at that epoch, or anywhere if nobody
@@ -26,6 +29,13 @@ Rule = Literal["ei", "ei-per-second", "random-horizon", "at-fidelity", "running-
     running-max     EI at the next epoch over the best score seen at that epoch or before
 """
 
+DEFAULT_RULE: Rule = "ei-per-epoch"
+TO_THE_END: tuple[Rule, ...] = ("ei-per-epoch", "ei", "ei-per-second")
+"""Those that ask about the end of a run."""
+CAUTION = 0.6
+"""How much of its deviation counts for a run that has not begun, where costs do: the many runs that could
+begin are unsure alike, and the luckiest of them always promises something. Found on meta-validation, see
+training/LOG.md."""
 CHEAP = 0.1
 """What costs less than this quantile of the proposals counts as costing so much."""
 
@@ -74,6 +84,26 @@ def log_probability_of_improvement(
 
 
 @dataclass(frozen=True)
+class Steps:
+    """What could be trained next, one more epoch of each of n runs, and what is asked about it.
+
+    Attributes:
+        following: (n,), the next epoch of each run; 1 where it has not begun.
+        asked: (n,), the epochs asked about, not below those.
+        seconds: (n,), that the next epoch of each will take, > 0.
+    """
+
+    following: NDArray[np.int64]
+    asked: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+
+    @property
+    def epochs(self) -> NDArray[np.int64]:
+        """What is to be trained until the answer is seen, (n,), >= 1."""
+        return self.asked - self.following + 1
+
+
+@dataclass(frozen=True)
 class Acquisition:
     """One step's acquisition function: which epochs to ask about, and how to rate the answers.
 
@@ -96,41 +126,43 @@ class Acquisition:
 
     def asked(self, following: NDArray[np.int64]) -> NDArray[np.int64]:
         """The epochs asked about, (n,), where ``following`` (n,) is each run's next one."""
-        match self.rule:
-            case "ei" | "ei-per-second":
-                return np.full_like(following, self.horizon)
-            case "random-horizon":
-                return np.minimum(following - 1 + self.ahead, self.horizon)
-            case _:
-                return following
+        if self.rule in TO_THE_END:
+            return np.full_like(following, self.horizon)
+        if self.rule == "random-horizon":
+            return np.minimum(following - 1 + self.ahead, self.horizon)
+        return following
 
-    def rate(
-        self,
-        posterior: Posterior,
-        asked: NDArray[np.int64],
-        history: Sequence[Observation],
-        seconds: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
+    def rate(self, posterior: Posterior, steps: Steps, history: Sequence[Observation]) -> NDArray[np.float64]:
         """How much each answer promises, (n,); only the order matters.
 
         Args:
             posterior: of the scores asked about.
-            asked: their epochs, (n,).
+            steps: what is asked.
             history: all observations.
-            seconds: that the next epoch of each will take, (n,), > 0; ei-per-second alone uses them.
         """
-        best = incumbents(history, asked, self.horizon, self.rule)
+        best = incumbents(history, steps.asked, self.horizon, self.rule)
         if self.rule == "random-horizon":
             return log_probability_of_improvement(posterior, best + self.reach * (1.0 - best))
-        return self.per_second(log_expected_improvement(posterior, best), seconds)
+        return self.for_cost(log_expected_improvement(self.cautious(posterior, steps), best), steps)
 
-    def per_second(
-        self, improvement: NDArray[np.float64], seconds: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Logarithms of improvements (n,), divided by their seconds (n,) where the rule is ei-per-second."""
-        if self.rule != "ei-per-second":
+    def cautious(self, posterior: Posterior, steps: Steps) -> Posterior:
+        """The posterior that improvements are expected from: see `CAUTION`."""
+        if not self._counts_costs:
+            return posterior
+        return Posterior(posterior.mean, posterior.std * np.where(steps.following == 1, CAUTION, 1.0))
+
+    def for_cost(self, improvement: NDArray[np.float64], steps: Steps) -> NDArray[np.float64]:
+        """Logarithms of improvements (n,), divided by what the answers cost where the rule counts that."""
+        if not self._counts_costs:
             return improvement
-        return improvement - np.log(np.maximum(seconds, np.quantile(seconds, CHEAP)))
+        found: NDArray[np.float64] = improvement - np.log(steps.epochs)
+        if self.rule == "ei-per-second":
+            found = found - np.log(np.maximum(steps.seconds, np.quantile(steps.seconds, CHEAP)))
+        return found
+
+    @property
+    def _counts_costs(self) -> bool:
+        return self.rule in ("ei-per-epoch", "ei-per-second")
 
 
 def incumbents(
@@ -152,7 +184,7 @@ def incumbents(
         if observation.score is not None:
             at[observation.epoch] = max(at[observation.epoch], observation.score)
     anywhere = at.max() if np.isfinite(at).any() else 0.0
-    if rule in ("ei", "ei-per-second", "random-horizon"):
+    if rule in (*TO_THE_END, "random-horizon"):
         return np.full(len(epochs), anywhere)
     best = np.maximum.accumulate(at)[epochs] if rule == "running-max" else at[epochs]
     return np.where(np.isfinite(best), best, anywhere)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fms_hub.records import Observation, Proposal
-from fms_hub.search.acquisition import Acquisition, Rule
+from fms_hub.search.acquisition import Acquisition, Rule, Steps
 from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, Sketches, answered, encode, query
 from fms_hub.search.forks import forks
@@ -88,15 +88,17 @@ class Outlook:
 
     def promise(self, proposals: Sequence[Proposal], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
         """How much each proposal promises, (n,), given the seconds (n,) that it takes."""
-        asked = self.acquisition.asked(np.array([p.epoch for p in proposals], dtype=np.int64))
-        posterior = self.surrogate.posterior(_encoded(self.situation, proposals, asked))
+        following = np.array([p.epoch for p in proposals], dtype=np.int64)
+        steps = Steps(following, self.acquisition.asked(following), seconds)
+        posterior = self.surrogate.posterior(_encoded(self.situation, proposals, steps.asked))
         problem, history = self.situation.problem, self.situation.history
         believed = problem.scores(posterior)
         if self.situation.tradeoff is None:
-            return self.acquisition.rate(believed, asked, history, seconds)
+            return self.acquisition.rate(believed, steps, history)
         names = [p.candidate for p in proposals]
-        improvement = self.situation.tradeoff.log_improvement(believed, names, history, problem.chance)
-        return self.acquisition.per_second(improvement, seconds)
+        cautious = self.acquisition.cautious(believed, steps)
+        improvement = self.situation.tradeoff.log_improvement(cautious, names, history, problem.chance)
+        return self.acquisition.for_cost(improvement, steps)
 
     def promise_of_new(self, configurations: Sequence[Configuration]) -> NDArray[np.float64]:
         """How much the first epoch of each configuration promises, (n,)."""

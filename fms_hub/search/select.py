@@ -22,7 +22,7 @@ from fms_hub.models import from_timm
 from fms_hub.models.catalog import resolve
 from fms_hub.models.downloads import Terms, require_within, terms_of
 from fms_hub.records import Budget, Candidate
-from fms_hub.search.acquisition import Rule
+from fms_hub.search.acquisition import DEFAULT_RULE, Rule
 from fms_hub.search.bench import Bench
 from fms_hub.search.candidates import Candidates, describe_candidates, measure_seconds
 from fms_hub.search.generator import Proposals, check_proposals
@@ -32,7 +32,7 @@ from fms_hub.search.measuring import KeptCosts, costs_of, write_costs
 from fms_hub.search.objectives import Goals
 from fms_hub.search.progress import counting_bar
 from fms_hub.search.selection import Selection
-from fms_hub.search.selector import DEFAULT_ACQUISITION, Selector
+from fms_hub.search.selector import Selector
 from fms_hub.search.space import Space
 from fms_hub.search.tradeoff import Tradeoff, require_rule
 from fms_hub.search.warm_start import read_earlier
@@ -55,7 +55,7 @@ def select(
     metric: str = "accuracy",
     space: ConfigurationSpace | None = None,
     surrogate: Named = None,
-    acquisition: Rule = DEFAULT_ACQUISITION,
+    acquisition: Rule = DEFAULT_RULE,
     proposals: Proposals = "local",
     probe: bool = False,
     forking: bool = False,

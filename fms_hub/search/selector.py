@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fms_hub.errors import BudgetError, CandidateError, UsageError
 from fms_hub.records import Budget, Observation, Probe, Proposal, TaskInfo
-from fms_hub.search.acquisition import Rule
+from fms_hub.search.acquisition import DEFAULT_RULE, Rule
 from fms_hub.search.belief import Belief
 from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, problem_of
@@ -31,7 +31,6 @@ from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.weights.describe import refresh
 from fms_hub.weights.graph import WeightGraph
 
-DEFAULT_ACQUISITION: Rule = "ei"
 """Rules that look one epoch ahead start ever new runs where scores are noisy: see training/LOG.md."""
 INITIAL_RUNS = 8
 """Most runs of the diverse start; a small budget starts fewer."""
@@ -83,7 +82,7 @@ class Selector:
         out: str | Path | None = None,
         identity: Mapping[str, str] | None = None,
         seed: int = 0,
-        acquisition: Rule = DEFAULT_ACQUISITION,
+        acquisition: Rule = DEFAULT_RULE,
         proposals: Proposals = "local",
         forking: bool = False,
         tradeoff: Tradeoff | None = None,

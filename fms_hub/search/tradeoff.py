@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 
 from fms_hub.errors import UsageError
 from fms_hub.records import Observation
-from fms_hub.search.acquisition import Rule
+from fms_hub.search.acquisition import TO_THE_END
 from fms_hub.search.pareto import Strips, hypervolume, log_improvement_at_gain, undominated
 from fms_hub.search.shelf import best_of
 from fms_hub.surrogate.posterior import Posterior
 
 Vector = NDArray[np.float64]
-RULES: tuple[Rule, ...] = ("ei", "ei-per-second")
-"""Acquisitions that ask about the end of a run, where a front is what counts."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +122,10 @@ def require_rule(acquisition: str) -> None:
     Raises:
         UsageError: it cannot.
     """
-    if acquisition not in RULES:
+    if acquisition not in TO_THE_END:
         raise UsageError(
-            f"several objectives need acquisition {' or '.join(RULES)}, found {acquisition!r}: the others "
-            "compare with the best score alone."
+            f"several objectives need acquisition {', '.join(TO_THE_END[:-1])} or {TO_THE_END[-1]}, found "
+            f"{acquisition!r}: the others compare with the best score alone."
         )
 
 

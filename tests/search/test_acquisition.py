@@ -4,13 +4,16 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.integrate import quad
 from scipy.stats import norm
 
 from fms_hub.records import Observation
 from fms_hub.search.acquisition import (
+    CAUTION,
     Acquisition,
     Rule,
+    Steps,
     incumbents,
     log_expected_improvement,
     log_probability_of_improvement,
@@ -90,6 +93,7 @@ HISTORY = [seen(0, 1, 0.5), seen(0, 2, 0.4), seen(1, 1, 0.3), seen(1, 2, 0.6), s
         ("at-fidelity", [0.5, 0.6, 0.6, 0.6]),
         ("running-max", [0.5, 0.6, 0.6, 0.6]),
         ("ei", [0.6, 0.6, 0.6, 0.6]),
+        ("ei-per-epoch", [0.6, 0.6, 0.6, 0.6]),
         ("ei-per-second", [0.6, 0.6, 0.6, 0.6]),
     ],
 )
@@ -104,6 +108,7 @@ def test_incumbents_match_the_table(rule: str, expected: list[float]) -> None:
         ("at-fidelity", [1, 3, 4]),
         ("running-max", [1, 3, 4]),
         ("ei", [4, 4, 4]),
+        ("ei-per-epoch", [4, 4, 4]),
         ("ei-per-second", [4, 4, 4]),
         # two epochs ahead of the epochs done: 0 + 2, 2 + 2, and 3 + 2 cut at the horizon
         ("random-horizon", [2, 4, 4]),
@@ -117,21 +122,42 @@ def test_rules_ask_about_their_own_epochs(rule: Rule, expected: list[int]) -> No
 def test_random_horizon_rates_the_probability_to_beat_a_threshold_above_the_best() -> None:
     acquisition = Acquisition("random-horizon", horizon=4, ahead=2, reach=0.1)
     # Best seen 0.6, so T = 0.6 + 0.1 * 0.4 = 0.64; z = (0.62 - 0.64) / 0.02 = -1, and P = Phi(-1).
-    rated = acquisition.rate(
-        Posterior(np.array([0.62]), np.array([0.02])), np.array([3]), HISTORY, np.ones(1)
-    )
+    believed = Posterior(np.array([0.62]), np.array([0.02]))
+    rated = acquisition.rate(believed, Steps(np.array([2]), np.array([3]), np.ones(1)), HISTORY)
     assert np.exp(rated[0]) == pytest.approx(0.1586552539, rel=1e-8)
 
 
-def test_improvement_per_second_prefers_the_cheaper_of_equals_down_to_a_floor() -> None:
-    posterior = Posterior(np.full(11, 0.7), np.full(11, 0.1))
-    seconds = np.array([1e-6, *np.arange(1.0, 11.0)])
-    asked = np.full(11, 4)
-    plain = Acquisition("ei", 4, 2, 0.1).rate(posterior, asked, HISTORY, seconds)
-    rated = Acquisition("ei-per-second", 4, 2, 0.1).rate(posterior, asked, HISTORY, seconds)
+def rated(
+    rule: Rule, posterior: Posterior, following: list[int], seconds: list[float]
+) -> NDArray[np.float64]:
+    """At the end of runs of four epochs."""
+    steps = Steps(np.array(following), np.full(len(following), 4), np.array(seconds))
+    return Acquisition(rule, 4, 2, 0.1).rate(posterior, steps, HISTORY)
+
+
+def test_improvement_per_epoch_counts_the_epochs_until_the_end() -> None:
+    posterior, following, seconds = Posterior(np.full(3, 0.7), np.full(3, 0.1)), [2, 3, 4], [1.0, 5.0, 9.0]
+    plain = rated("ei", posterior, following, seconds)
     assert np.ptp(plain) == 0.0
+    np.testing.assert_allclose(
+        plain - rated("ei-per-epoch", posterior, following, seconds), np.log([3, 2, 1]), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("rule", ["ei-per-epoch", "ei-per-second"])
+def test_where_costs_count_a_run_that_has_not_begun_is_taken_with_caution(rule: Rule) -> None:
+    fresh = rated(rule, Posterior(np.array([0.5]), np.array([0.1])), [1], [1.0])
+    # Best seen 0.6; four epochs of a second.
+    assert fresh[0] == pytest.approx(log_ei(0.5, CAUTION * 0.1, 0.6) - np.log(4), abs=1e-12)
+
+
+def test_improvement_per_second_prefers_the_cheaper_of_equals_down_to_a_floor() -> None:
+    posterior, following = Posterior(np.full(11, 0.7), np.full(11, 0.1)), [2] * 11
+    seconds = [1e-6, *np.arange(1.0, 11.0).tolist()]
+    per_epoch = rated("ei-per-epoch", posterior, following, seconds)
+    per_second = rated("ei-per-second", posterior, following, seconds)
     # The 0.1 quantile of the seconds is 1: what costs less counts as 1.
-    np.testing.assert_allclose(plain - rated, np.log(np.maximum(seconds, 1.0)), atol=1e-12)
+    np.testing.assert_allclose(per_epoch - per_second, np.log(np.maximum(seconds, 1.0)), atol=1e-12)
 
 
 def test_what_a_step_draws_lies_in_its_ranges_and_repeats() -> None:

@@ -174,8 +174,9 @@ def test_what_is_pending_takes_its_share_of_the_time_left() -> None:
 
 
 def test_per_second_the_cheaper_of_two_good_candidates_goes_on() -> None:
-    expensive = [replace(o, seconds=500.0) if o.candidate == "right" else o for o in HISTORY]
-    assert run_on(expensive, rule="ei").candidate == "right"
+    equals = [*HISTORY, *curve(4, "left", [0.70, 0.80, 0.84], learning_rate=3e-3)]
+    expensive = [replace(o, seconds=500.0) if o.candidate == "right" else o for o in equals]
+    assert run_on(expensive, rule="ei-per-epoch").candidate == "right"
     assert run_on(expensive, rule="ei-per-second").candidate != "right"
 
 

@@ -9,7 +9,7 @@ import pytest
 from fms_hub import Selector
 from fms_hub.errors import UsageError
 from fms_hub.records import Observation, Proposal, Status
-from fms_hub.search.acquisition import Acquisition
+from fms_hub.search.acquisition import Acquisition, Steps
 from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem
 from fms_hub.search.scheduler import Outlook, Situation
@@ -47,7 +47,8 @@ def test_equal_costs_leave_the_expected_improvement_alone(costs: dict[str, float
     believed = Posterior(np.array([0.4, 0.7]), np.array([0.1, 0.05]))
     history = [seen(0, "a", 0.5), seen(1, "a", 0.6)]
     found = Tradeoff("latency", costs).log_improvement(believed, ["a", "a"], history, 0.1)
-    plain = Acquisition("ei", 4, 1, 0.1).rate(believed, np.array([4, 4]), history, np.ones(2))
+    steps = Steps(np.array([1, 2]), np.array([4, 4]), np.ones(2))
+    plain = Acquisition("ei", 4, 1, 0.1).rate(believed, steps, history)
     np.testing.assert_allclose(found, plain, rtol=1e-12)
 
 
@@ -99,9 +100,12 @@ def test_the_scheduler_rates_by_the_area_and_per_second_where_asked() -> None:
         proposals, seconds
     )
     assert not np.allclose(rated, alone)
-    per_second = Outlook.of(situation, Surrogate(), replace(acquisition, rule="ei-per-second"))
+    per_epoch, per_second = (
+        Outlook.of(situation, Surrogate(), replace(acquisition, rule=rule)).promise(proposals, seconds)
+        for rule in ("ei-per-epoch", "ei-per-second")
+    )
     # The 0.1 quantile of the seconds is 1.2.
-    np.testing.assert_allclose(per_second.promise(proposals, seconds), rated - np.log([1.2, 2.0, 4.0]))
+    np.testing.assert_allclose(per_second, per_epoch - np.log([1.2, 2.0, 4.0]))
 
 
 def test_a_search_for_two_objectives_looks_at_cheap_candidates_more() -> None:
@@ -130,7 +134,10 @@ def test_a_search_says_its_objectives_and_goes_on_with_no_others() -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"acquisition": "at-fidelity"}, "need acquisition ei or ei-per-second, found 'at-fidelity'"),
+        (
+            {"acquisition": "at-fidelity"},
+            "need acquisition ei-per-epoch, ei or ei-per-second, found 'at-fidelity'",
+        ),
         ({"tradeoff": Tradeoff("latency", {"tiny": 1.0})}, "latency is missing for huge"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from fms_hub.search.acquisition import Rule
+from fms_hub.search.acquisition import DEFAULT_RULE, Rule
 from fms_hub.search.generator import Proposals
 
 
@@ -22,7 +22,7 @@ class Arm:
     name: str
     proposals: Proposals = "local"
     forking: bool = False
-    rule: Rule = "ei"
+    rule: Rule = DEFAULT_RULE
 
 
 LOCAL: Final = Arm("local")

@@ -161,7 +161,7 @@ def _syne_tune(kind: str) -> Callable[[Setting], Search]:
 
 
 _ALL = (
-    Method("fms", "ours, meta-trained, EI at the horizon", _fms, 60),
+    Method("fms", "ours, meta-trained, EI at the horizon per epoch until then", _fms, 17),
     Method("fms-scratch", "ours, from this search alone", lambda _: Ours(Surrogate()), 60),
     Method("random", "random runs to their ends", lambda _: _random, 0.1),
     Method("random-halving", "random, successive halving, eta 3", lambda _: _random_halving, 0.1),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fms_hub.records import Observation, Value
-from fms_hub.search.acquisition import Acquisition, Rule
+from fms_hub.search.acquisition import DEFAULT_RULE, Acquisition, Rule, Steps
 from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, Query, answered, encode
 from fms_hub.search.scheduler import fit_spread
@@ -40,7 +40,7 @@ class Ours:
     """
 
     surrogate: Surrogate
-    rule: Rule = "ei"
+    rule: Rule = DEFAULT_RULE
     refit: int = 10
     without: frozenset[str] = frozenset()
     tradeoff: Tradeoff | None = None
@@ -59,18 +59,20 @@ class Ours:
             if self.refit and len(environment.history) % self.refit == 0 and environment.history:
                 surrogate = state.fitted(self.surrogate)
             acquisition = Acquisition.draw(self.rule, environment.horizon, rng)
-            asked = np.minimum(acquisition.asked(state.reached(alive) + 1), state.horizons[alive])
-            believed = state.believe(surrogate, alive, asked)
+            following = state.reached(alive) + 1
             cost = state.cost.after(environment.history)
             seconds = cost.seconds([state.what(run) for run in alive.tolist()])
+            asked = np.minimum(acquisition.asked(following), state.horizons[alive])
+            steps = Steps(following, asked, seconds)
+            believed = state.believe(surrogate, alive, steps.asked)
             if self.tradeoff is None:
-                rating = acquisition.rate(believed, asked, environment.history, seconds)
+                rating = acquisition.rate(believed, steps, environment.history)
             else:
                 names = [state.what(run)[0] for run in alive.tolist()]
                 improvement = self.tradeoff.log_improvement(
-                    believed, names, environment.history, state.chance
+                    acquisition.cautious(believed, steps), names, environment.history, state.chance
                 )
-                rating = acquisition.per_second(improvement, seconds)
+                rating = acquisition.for_cost(improvement, steps)
             environment.advance(int(alive[np.argmax(rating)]))
 
     def finals(self, environment: Environment) -> Posterior:
