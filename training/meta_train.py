@@ -6,9 +6,10 @@
 Each DIR of --hub holds the shards of one hub, e.g. of timm-tiny, and those of accepted contributions. Written
 are ``all.safetensors``, or with --held-out ``without-GROUP.safetensors`` for every fold of
 `training.corpus.splits`, or of one split, which the benchmarks judge on GROUP, and a JSON beside each that
-says how it came about. NAME is what the one on all of it is called in logs and cards. A surrogate that is
-there already is left as it is, so that a command that was stopped goes on, and one that another process is at
-is left to it; one that was made from other runs or settings is refused.
+says how it came about; ``forests/`` keeps what several of them have in common, and what a stopped command got
+done. NAME is what the one on all of it is called in logs and cards. A surrogate that is there already is left
+as it is, so that a command that was stopped goes on, and one that another process is at is left to it; one
+that was made from other runs or settings is refused.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from training.benchmarks.cached.start import hub_pools
 from training.corpus.splits import Splits, read_splits
 from training.corpus.tasks import dataset
 from training.meta.fitting import Fitted, fit
+from training.meta.shelf import Shelf
 from training.meta.train import Settings
 
 ALL = "all"
@@ -150,13 +152,13 @@ def _run(arguments: argparse.Namespace) -> None:
 def _make(path: Path, job: Job, name: str, settings: Settings, corpus: Mapping[str, str]) -> None:
     started = time.perf_counter()
     with tqdm(desc=job.name, unit="step") as bar:
-        made = _fit(job, name, settings, bar)
+        made = _fit(job, name, settings, bar, Shelf(path.parent / "forests"))
     _write(path, made, job, settings, corpus, time.perf_counter() - started)
-    widening, lean = made.learned.widening, made.learned.lean
-    print(
-        f"{path}: runs that have not begun, and others: deviations times {widening.fresh:.2f}, "
-        f"{widening.begun:.2f}; lean {lean.fresh:.2f}, {lean.begun:.2f}"
+    widening, lean = (
+        ", ".join(f"{name} {number:.2f}" for name, number in asdict(by_stage).items())
+        for by_stage in (made.learned.widening, made.learned.lean)
     )
+    print(f"{path}: deviations of runs times {widening}; lean {lean}")
 
 
 def _origin(settings: Settings, corpus: Mapping[str, str]) -> dict[str, Any]:
@@ -175,7 +177,7 @@ def _require_same(path: Path, origin: Mapping[str, Any]) -> None:
         )
 
 
-def _fit(job: Job, name: str, settings: Settings, bar: tqdm) -> Fitted:
+def _fit(job: Job, name: str, settings: Settings, bar: tqdm, shelf: Shelf) -> Fitted:
     reached: dict[str, int] = {}
 
     def report(stage: str, step: int, loss: float) -> None:
@@ -183,7 +185,7 @@ def _fit(job: Job, name: str, settings: Settings, bar: tqdm) -> Fitted:
         bar.update(step - reached.get(stage, 0))
         reached[stage] = step
 
-    return fit(name, job.pools, read_splits(), settings, report)
+    return fit(name, job.pools, read_splits(), settings, report, shelf)
 
 
 def _write(
@@ -198,10 +200,8 @@ def _write(
         **_origin(settings, corpus),
         "data": {dataset(pool.task.name): pool.task.licence for pool in job.pools},
         "pretraining": {row.source: row.licence for row in sources},
-        "widened": made.learned.widening.fresh,
-        "widened_begun": made.learned.widening.begun,
-        "lean": made.learned.lean.fresh,
-        "lean_begun": made.learned.lean.begun,
+        "widening": asdict(made.learned.widening),
+        "lean": asdict(made.learned.lean),
         "covered_before_widening": dict(made.off),
         "foresight_error": dict(made.error),
         "seconds": seconds,

@@ -49,6 +49,11 @@ _USE_FOLDER: Final = """\
 `fms-hub recommend path/to/images --surrogate FOLDER`, with the folder of this file. What comes with the
 package is called `bundled` and needs no name.
 """
+_NUMBERS: Final = {
+    "group left out": ("covered_before_widening", "foresight_error"),
+    "how much of a run is seen": ("widening", "lean"),
+}
+"""Tables of numbers, by what their rows are: their columns, by their keys in the JSON."""
 _TABLES: Final = {
     "corpus": ("shards of", "sha256 over the sha256 of their files"),
     "data": ("images of the tasks", "licence"),
@@ -179,28 +184,23 @@ def _entries(report: Report) -> Iterator[dict[str, Any]]:
 
 
 def _training(training: Mapping[str, Any]) -> str:
-    """What was trained on, and tables of all that is told by groups of tasks, shards, and data."""
-    by_group = {name: found for name, found in training.items() if _is_by_group(found)}
-    groups = sorted({group for found in by_group.values() for group in found})
+    """What was trained on, and tables of what is told by groups, stages of runs, shards and data."""
     lines = [
         f"Meta-trained on {training['runs']} runs of the hub {training['hub']}, tasks "
-        f"{', '.join(training['tasks'])} ({training['seconds']:.0f} s); its deviations were widened by "
-        f"{training['widened']:.2f}, those of runs that have begun by {training['widened_begun']:.2f}."
+        f"{', '.join(training['tasks'])} ({training['seconds']:.0f} s)."
     ]
-    if groups:
-        heads = ["group left out", *(name.replace("_", " ") for name in by_group)]
+    for first, names in _NUMBERS.items():
+        columns = {name: training[name] for name in names if name in training}
+        heads = [first, *(name.replace("_", " ") for name in columns)]
         rows = [heads, ["---"] * len(heads)]
-        rows += [[g, *(f"{f[g]:.3f}" if g in f else "" for f in by_group.values())] for g in groups]
+        keys = dict.fromkeys(key for column in columns.values() for key in column)
+        rows += [[k, *(f"{c[k]:.3f}" if k in c else "" for c in columns.values())] for k in keys]
         lines += ["", *("| " + " | ".join(row) + " |" for row in rows)]
     for name, (what, told) in _TABLES.items():
         if training.get(name):
             lines += ["", f"| {what} | {told} |", "| --- | --- |"]
             lines += [f"| {key} | {value} |" for key, value in sorted(training[name].items())]
     return "\n".join(lines)
-
-
-def _is_by_group(found: object) -> bool:
-    return isinstance(found, dict) and all(isinstance(value, float) for value in found.values())
 
 
 def read_results(path: Path) -> Report:

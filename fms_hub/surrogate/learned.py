@@ -27,6 +27,10 @@ UNKNOWN = "unknown"
 Columns = NDArray[np.float64]
 
 
+_ENDS = (0.2, 0.5)
+"""Shares of the horizon up to which a run is early, and in the middle: see `ByStage`."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """Inputs as the process sees them.
@@ -77,19 +81,40 @@ class Range:
 
 
 @dataclass(frozen=True)
-class ByStart:
-    """A number for runs that have not begun, and one for those that have.
+class ByStage:
+    """A number for each stage that a run can be known at.
 
     Attributes:
-        fresh, begun: the two.
+        fresh: it has not begun.
+        early: at most a fifth of its epochs is seen.
+        middle: at most half of them.
+        late: more.
     """
 
     fresh: float
-    begun: float
+    early: float
+    middle: float
+    late: float
+
+    @classmethod
+    def by_start(cls, fresh: float, begun: float) -> ByStage:
+        """One number for all runs that have begun."""
+        return cls(fresh, begun, begun, begun)
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """All, in the order of `stages`."""
+        return self.fresh, self.early, self.middle, self.late
 
     def of(self, inputs: Inputs) -> Columns:
         """That of each row, (n,)."""
-        return np.where(has_begun(inputs), self.begun, self.fresh)
+        return np.array(self.numbers)[stages(inputs)]
+
+
+def stages(inputs: Inputs) -> NDArray[np.int64]:
+    """How much of each row's run is seen, (n,): the place among the numbers of `ByStage`."""
+    seen = inputs.curve[:, 0]
+    return np.where(has_begun(inputs), 1 + np.searchsorted(_ENDS, seen), 0)
 
 
 def has_begun(inputs: Inputs) -> NDArray[np.bool_]:
@@ -125,15 +150,14 @@ class Learned:
     doubt: Forest
     parameters: Mapping[str, Tensor]
     range: Range
-    lean: ByStart
-    widening: ByStart
+    lean: ByStage
+    widening: ByStage
 
     def __post_init__(self) -> None:
         """Refuse factors that would make predictions certain, or worse."""
-        if min(self.widening.fresh, self.widening.begun) <= 0.0:
-            raise ValueError(
-                f"deviations are widened by {self.widening.fresh} and {self.widening.begun}, expected > 0"
-            )
+        if min(self.widening.numbers) <= 0.0:
+            found = ", ".join(str(factor) for factor in self.widening.numbers)
+            raise ValueError(f"deviations are widened by {found}, expected > 0")
 
     def form(self, inputs: Inputs) -> Form:
         """The process for inputs of these widths."""

@@ -16,11 +16,11 @@ from torch import Tensor
 from fms_hub.errors import CheckpointError
 from fms_hub.surrogate.forest import Forest
 from fms_hub.surrogate.kernel import Group
-from fms_hub.surrogate.learned import ByStart, Learned, Range, residual_groups
+from fms_hub.surrogate.learned import ByStage, Learned, Range, residual_groups
 from fms_hub.surrogate.process import Form, Process
 from fms_hub.surrogate.scaling import Scaling
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 Tensors = dict[str, Tensor]
 _FOREST = {
     "roots": torch.int32,
@@ -30,7 +30,7 @@ _FOREST = {
 }
 """Arrays of a forest."""
 _FORESTS = ("forest", "doubt")
-_BY_START = ("lean", "widening")
+_BY_STAGE = ("lean", "widening")
 _DTYPES = {f"learned.{name}.{array}": dtype for name in _FORESTS for array, dtype in _FOREST.items()}
 Shape = tuple[int | None, ...]
 """None where any length will do."""
@@ -69,9 +69,9 @@ def save(path: Path, content: Content) -> None:
             "columns": {name: getattr(content.learned, name).columns for name in _FORESTS},
             "range": list(content.learned.range.columns),
         }
-        for name in _BY_START:
-            pair: ByStart = getattr(content.learned, name)
-            tensors[f"learned.{name}"] = torch.tensor([pair.fresh, pair.begun], dtype=torch.float64)
+        for name in _BY_STAGE:
+            by_stage: ByStage = getattr(content.learned, name)
+            tensors[f"learned.{name}"] = torch.tensor(by_stage.numbers, dtype=torch.float64)
         tensors |= {
             "learned.range.low": torch.from_numpy(content.learned.range.low),
             "learned.range.high": torch.from_numpy(content.learned.range.high),
@@ -148,7 +148,7 @@ def _learned(config: Mapping[str, Any], tensors: Tensors) -> Learned:
             tensors["learned.range.low"].numpy(),
             tensors["learned.range.high"].numpy(),
         ),
-        **{name: ByStart(*tensors[f"learned.{name}"].tolist()) for name in _BY_START},
+        **{name: ByStage(*tensors[f"learned.{name}"].tolist()) for name in _BY_STAGE},
     )
 
 
@@ -181,7 +181,7 @@ def _expected(config: Mapping[str, Any]) -> dict[str, Shape]:
         shapes |= {f"learned.{name}.{array}": (None,) for name in _FORESTS for array in _FOREST}
         ends = (len(config["learned"]["range"]),)
         shapes |= {"learned.range.low": ends, "learned.range.high": ends}
-        shapes |= {f"learned.{name}": (2,) for name in _BY_START}
+        shapes |= {f"learned.{name}": (len(fields(ByStage)),) for name in _BY_STAGE}
     if "form" in config:
         form = Form(_groups(config["form"]["groups"]), config["form"]["residual"])
         if config.get("fitted"):

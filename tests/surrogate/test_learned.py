@@ -16,7 +16,7 @@ from fms_hub.surrogate.forest import LEAF, Forest
 from fms_hub.surrogate.inputs import PROBES, Inputs
 from fms_hub.surrogate.learned import (
     UNKNOWN,
-    ByStart,
+    ByStage,
     Learned,
     Range,
     residual_groups,
@@ -28,7 +28,7 @@ from training.meta.boosting import Boosting, as_arrays, averaged, boosted
 from training.meta.train import blank
 
 HYPERPARAMETERS = ("a", "b", "c")
-LEAN, WIDENING = ByStart(fresh=0.5, begun=-0.25), ByStart(fresh=1.0, begun=2.0)
+LEAN, WIDENING = ByStage.by_start(fresh=0.5, begun=-0.25), ByStage(1.0, 4.0, 2.0, 3.0)
 
 
 def example(n: int, seed: int = 0, extra: int = 0) -> tuple[Inputs, NDArray[np.float64]]:
@@ -177,15 +177,15 @@ def test_it_is_less_sure_of_architectures_beyond_those_it_has_seen(surrogate: Su
     assert ratio[1] == pytest.approx(3.0, rel=0.05)
 
 
-def test_deviations_of_runs_that_have_begun_have_a_factor_of_their_own(
+def test_deviations_have_a_factor_for_each_stage_that_a_run_is_seen_at(
     surrogate: Surrogate, learned: Learned
 ) -> None:
-    inputs, _ = example(4)
-    curve = np.where(np.array([[True], [False], [True], [False]]), 0.5, np.nan) * np.ones(6)
+    inputs, _ = example(6)
+    curve = np.array([0.5, np.nan, 0.2, 1 / 12, 0.51, 1.0])[:, None] * np.ones(6)
     queries = dataclasses.replace(inputs, curve=curve)
-    even = dataclasses.replace(learned, widening=ByStart(1.0, 1.0))
+    even = dataclasses.replace(learned, widening=ByStage.by_start(1.0, 1.0))
     before, after = Surrogate("even", even).posterior(queries), surrogate.posterior(queries)
-    np.testing.assert_allclose(after.std / before.std, [2.0, 1.0, 2.0, 1.0])
+    np.testing.assert_allclose(after.std / before.std, [2.0, 1.0, 4.0, 4.0, 3.0, 3.0])
     assert np.array_equal(before.mean, after.mean)
 
 
@@ -195,7 +195,7 @@ def test_the_standing_of_a_candidate_moves_what_is_foreseen_by_its_lean(learned:
     probes = np.zeros((4, len(PROBES)))
     probes[:, PROBES.index("standing")] = [0.0, 1.0, -2.0, 1.0]
     queries = dataclasses.replace(inputs, curve=curve, probes=probes)
-    without = dataclasses.replace(learned, lean=ByStart(0.0, 0.0)).rows(queries)
+    without = dataclasses.replace(learned, lean=ByStage.by_start(0.0, 0.0)).rows(queries)
     moved = learned.rows(queries).mean - without.mean
     np.testing.assert_allclose(moved / without.deviation, [0.0, 0.5, -1.0, -0.25], atol=1e-12)
     nobody = dataclasses.replace(queries, probes=np.full_like(probes, np.nan))
@@ -358,7 +358,7 @@ def test_trees_in_which_rows_would_never_arrive_are_refused(changed: dict[str, o
     ("tensor", "why"),
     [
         ("learned.forest.right", "is damaged: every child of a tree's node must follow it"),
-        ("learned.widening", r"widened by 0\.0 and 2\.0, expected > 0"),
+        ("learned.widening", r"widened by 0\.0, 4\.0, 2\.0, 3\.0, expected > 0"),
     ],
 )
 def test_damaged_numbers_are_refused_by_name(

@@ -16,7 +16,7 @@ from fms_hub.search.encoding import lookbacks
 from fms_hub.surrogate.foresight import READ, doubted, foresee, weights_columns
 from fms_hub.surrogate.inputs import PROBES
 from fms_hub.surrogate.kernel import Group
-from fms_hub.surrogate.learned import ByStart, has_begun, residual_groups
+from fms_hub.surrogate.learned import ByStage, has_begun, residual_groups, stages
 from tests.taught import CANDIDATES, TASKS, pool
 from training.benchmarks.cached.environment import BudgetSpent, Environment
 from training.benchmarks.cached.ours import Ours
@@ -162,21 +162,21 @@ def test_doubt_is_larger_where_trees_were_further_off(table: Table) -> None:
     assert np.median(deviation[~early]) == pytest.approx(0.02, rel=0.35)
 
 
-def test_widening_lets_groups_count_alike_and_kinds_of_runs_by_themselves() -> None:
+def test_widening_lets_groups_count_alike_and_stages_of_runs_by_themselves() -> None:
     near, far = np.linspace(-1.0, 1.0, 1000), np.linspace(0.0, 10.0, 10)
-    off, begun = np.concatenate([near, 5.0 * near]), np.repeat([False, True], 1000)
-    found = _widening([Misses(off, begun), Misses(far, np.zeros(10, dtype=bool))])
+    off, stage = np.concatenate([near, 5.0 * near, 3.0 * near]), np.repeat([0, 1, 3], 1000)
+    found = _widening([Misses(off, stage), Misses(far, np.zeros(10, dtype=np.int64))])
     inside = [np.mean(np.abs(z) <= 1.645 * found.fresh) for z in (near, far)]
     assert inside == pytest.approx([1.0, 0.8], abs=0.11)
-    assert found.begun == pytest.approx(4.5 / 1.645, rel=0.01)
-    assert _widening([Misses(near, np.zeros(1000, dtype=bool))]).begun == 1.0  # nothing is known of those
+    assert (found.early, found.late) == pytest.approx((4.5 / 1.645, 2.7 / 1.645), rel=0.01)
+    assert found.middle == 1.0  # nothing is known of those
 
 
 def test_narrow_intervals_are_widened_and_wide_ones_narrowed_until_they_hold_as_much_as_they_say() -> None:
     rng = np.random.default_rng(0)
-    begun = rng.random(20_000) < 0.5
-    found = _widening([Misses(rng.normal(size=20_000) * np.where(begun, 2.0, 0.5), begun)])
-    assert (found.fresh, found.begun) == pytest.approx((0.5, 2.0), rel=0.03)
+    stage = rng.integers(0, 4, 40_000)
+    found = _widening([Misses(rng.normal(size=40_000) * np.array([0.5, 2.0, 1.0, 0.7])[stage], stage)])
+    assert found.numbers == pytest.approx((0.5, 2.0, 1.0, 0.7), rel=0.03)
 
 
 def test_the_lean_is_what_standings_explain_of_residuals_tasks_counting_alike(lesson: Lesson) -> None:
@@ -190,15 +190,16 @@ def test_the_lean_is_what_standings_explain_of_residuals_tasks_counting_alike(le
         return replace(probed, residuals=torch.from_numpy(np.where(has_begun(inputs), begun, fresh) * stands))
 
     found = lean_of([leaning(0.4, 0.1), leaning(0.2, -0.3)])
-    assert (found.fresh, found.begun) == pytest.approx((0.3, -0.1))
-    assert leaning(0.4, 0.1).leaning(ByStart(0.4, 0.1)).residuals.abs().max() < 1e-12
-    assert lean_of([lesson]) == ByStart(0.0, 0.0)  # nobody probed
+    assert found.numbers == pytest.approx((0.3, -0.1, -0.1, -0.1))
+    assert leaning(0.4, 0.1).leaning(ByStage.by_start(0.4, 0.1)).residuals.abs().max() < 1e-12
+    assert lean_of([lesson]) == ByStage.by_start(0.0, 0.0)  # nobody probed
 
 
-def test_misses_say_which_runs_had_begun(lesson: Lesson, groups: tuple[Group, ...], table: Table) -> None:
+def test_misses_say_how_much_of_each_run_was_seen(lesson: Lesson, groups: tuple[Group, ...]) -> None:
     found = misses(learn(groups, [lesson], Settings(1)), [lesson])
-    assert len(found.off) == len(found.begun)
-    assert 0.2 < found.begun.mean() < 0.8
+    assert len(found.off) == len(found.stage)
+    assert 0.2 < (found.stage > 0).mean() < 0.8
+    assert set(found.stage) <= set(stages(lesson.table.inputs))
 
 
 def test_a_surrogate_ranks_runs_of_a_new_task_before_and_after_it_has_seen_any(
@@ -222,7 +223,7 @@ def test_it_says_how_it_came_about(fitted: Fitted) -> None:
     assert set(fitted.off) == set(fitted.error) == {"flowers", "faces", "traffic signs"}
     assert all(0.0 < error < 0.5 for error in fitted.error.values())
     assert fitted.surrogate.name == fitted.name == "three tasks"
-    assert fitted.learned.lean == ByStart(0.0, 0.0)  # nobody probed
+    assert fitted.learned.lean == ByStage.by_start(0.0, 0.0)  # nobody probed
     assert fitted.learned.hyperparameters[0] == "learning_rate"
 
 

@@ -15,9 +15,9 @@ from training.benchmarks.cached.report import Report, TableRow, Target
 
 TRAINING = {
     "name": "taught", "hub": "timm-tiny", "tasks": ["usps", "flowers5"], "runs": 32, "steps": 100,
-    "widened": 1.25, "widened_begun": 1.5, "foresight_error": {"flowers": 0.125, "faces": 0.25},
-    "covered": {"flowers": 0.9}, "seconds": 3.0, "corpus": {"timm-tiny": "ab12"},
-    "data": {"usps": "research use"}, "pretraining": {"mnist": "MIT"},
+    "widening": {"fresh": 1.25, "early": 1.5}, "lean": {"fresh": 0.5, "early": 0.75}, "seconds": 3.0,
+    "foresight_error": {"flowers": 0.125, "faces": 0.25}, "covered_before_widening": {"flowers": 0.9},
+    "corpus": {"timm-tiny": "ab12"}, "data": {"usps": "research use"}, "pretraining": {"mnist": "MIT"},
 }  # fmt: skip
 ROWS = [
     TableRow("fms: ours", "timm-tiny", "50 epochs", "Kendall's tau", 0.61234, 0.5, 0.7, 30),
@@ -78,7 +78,8 @@ def test_the_folder_has_the_very_file_and_a_card_that_the_hub_reads(
         "Kendall's tau, 100 epochs",
     )
     assert "What it is good for." in card.text and "--surrogate org/best" in card.text
-    assert "| flowers | 0.125 | 0.900 |" in card.text and "| faces | 0.250 |  |" in card.text
+    assert "| flowers | 0.900 | 0.125 |" in card.text and "| faces |  | 0.250 |" in card.text
+    assert "| early | 1.500 | 0.750 |" in card.text
     assert "0.900" in card.text  # the table has all methods
     assert run(monkeypatch, *given) == 0  # the same folder again
 

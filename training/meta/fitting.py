@@ -2,14 +2,14 @@
 
 Groups of tasks are left out in turn: doubt, lean and process learn from what trees say of groups they have
 not seen, and how far processes are off on groups they have not learned from says by how much deviations are
-to be widened, those of runs that have begun and of all others each by themselves. Nothing outside the given
-pools is looked at.
+to be widened, those of runs of which less or more is seen each by themselves. Nothing outside the given pools
+is looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fms_hub.errors import UsageError
 from fms_hub.surrogate.foresight import READ, doubted, foresee
-from fms_hub.surrogate.learned import ByStart, Learned, Range, residual_groups
+from fms_hub.surrogate.learned import ByStage, Learned, Range, residual_groups
 from fms_hub.surrogate.scaling import Scaling
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.weights.pooling import POOLED
@@ -25,6 +25,7 @@ from training.benchmarks.cached.pool import Pool
 from training.corpus.splits import Splits
 from training.corpus.tasks import dataset
 from training.meta.prior import Foreseen, fit_doubt, fit_forest
+from training.meta.shelf import Shelf
 from training.meta.table import Table, table_of
 from training.meta.train import Lesson, Misses, Settings, lean_of, learn, misses, scaling_of
 
@@ -63,6 +64,7 @@ def fit(
     splits: Splits,
     settings: Settings,
     report: Report = lambda stage, step, loss: None,
+    shelf: Shelf | None = None,
 ) -> Fitted:
     """Meta-train on the pools.
 
@@ -72,6 +74,7 @@ def fit(
         splits: say which tasks form a group.
         settings: steps, trees and seed.
         report: told the stage, step and loss from time to time.
+        shelf: of forests that were fitted before; None fits all of them.
 
     Raises:
         UsageError: all tasks are of one group, the pools are of different search spaces, or no run has
@@ -99,7 +102,7 @@ def fit(
     widths = {name: getattr(everything[0].inputs, name).shape[1] for name in READ}
     columns = residual_groups(widths)
     scaling = scaling_of([table.inputs for table in everything])
-    foreseen = {group: _foreseen(group, groups, settings, report) for group in sorted(groups)}
+    foreseen = {group: _foreseen(group, groups, settings, report, shelf) for group in sorted(groups)}
     lessons = {group: _lessons(group, foreseen, scaling, settings) for group in foreseen}
     off: dict[str, Misses] = {}
     for group in lessons:
@@ -114,7 +117,7 @@ def fit(
         pools[0].space.columns,
         widths,
         scaling,
-        fit_forest(everything, settings.seed, settings.trees),
+        fit_forest(everything, settings.seed, settings.trees, shelf),
         fit_doubt([one for part in foreseen.values() for one in part], settings.seed),
         process.parameters_by_name(),
         Range.of(weights, ARCHITECTURE),
@@ -130,11 +133,15 @@ def fit(
 
 
 def _foreseen(
-    group: str, groups: Mapping[str, Sequence[Table]], settings: Settings, report: Report
+    group: str,
+    groups: Mapping[str, Sequence[Table]],
+    settings: Settings,
+    report: Report,
+    shelf: Shelf | None,
 ) -> list[Foreseen]:
     """What trees over all other groups foresee of the group's tasks."""
     rest = [table for other in sorted(groups) if other != group for table in groups[other]]
-    forest = fit_forest(rest, settings.seed, settings.trees)
+    forest = fit_forest(rest, settings.seed, settings.trees, shelf)
     found = [Foreseen(table, foresee(forest, table.inputs)) for table in groups[group]]
     report(f"trees without {group}", 1, _error(found))
     return found
@@ -148,22 +155,20 @@ def _lessons(
     return [Lesson.of(one, scaling, doubted(doubt, one.table.inputs, one.mean)) for one in foreseen[group]]
 
 
-def _leaning(lessons: Sequence[Lesson], lean: ByStart) -> list[Lesson]:
+def _leaning(lessons: Sequence[Lesson], lean: ByStage) -> list[Lesson]:
     return [lesson.leaning(lean) for lesson in lessons]
 
 
-def _widening(found: Sequence[Misses]) -> ByStart:
+def _widening(found: Sequence[Misses]) -> ByStage:
     """Under which a share of `COVERAGE` is within `QUANTILE` deviations, groups counting alike."""
-    fresh, begun = (
-        [np.abs(one.off[one.begun == state]) for one in found if (one.begun == state).any()]
-        for state in (False, True)
-    )
-    return ByStart(_factor(fresh), _factor(begun))
+    stages = range(len(fields(ByStage)))
+    off = [[np.abs(one.off[one.stage == s]) for one in found if (one.stage == s).any()] for s in stages]
+    return ByStage(*(_factor(part) for part in off))
 
 
 def _factor(off: Sequence[NDArray[np.float64]]) -> float:
     if not off:
-        return 1.0  # where runs have one epoch, none was asked about after it had begun
+        return 1.0  # runs of few epochs are never seen at some stages
     weights = np.concatenate([np.full(len(z), 1.0 / len(z)) for z in off])
     z = np.concatenate(off)
     order = np.argsort(z)

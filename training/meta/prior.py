@@ -18,6 +18,7 @@ from fms_hub.surrogate.foresight import (
 from fms_hub.surrogate.forest import Forest
 from fms_hub.surrogate.inputs import WEIGHTS, Inputs
 from training.meta.boosting import Boosting, averaged, boosted
+from training.meta.shelf import Shelf
 from training.meta.table import Table
 
 ROWS = 3000
@@ -47,7 +48,7 @@ class Foreseen:
     mean: NDArray[np.float64]
 
 
-def fit_forest(tables: Sequence[Table], seed: int, trees: int = TREES) -> Forest:
+def fit_forest(tables: Sequence[Table], seed: int, trees: int = TREES, shelf: Shelf | None = None) -> Forest:
     """Trees that foresee what scores gain on the last one seen, over questions of all tasks.
 
     The mean of two boosted sums, of which one goes without weights: on tasks that neither had seen the
@@ -57,6 +58,7 @@ def fit_forest(tables: Sequence[Table], seed: int, trees: int = TREES) -> Forest
         tables: of at least one task.
         seed: of questions, dropped groups and trees.
         trees: of each sum.
+        shelf: where the forest is taken from if it stands there, and else put.
     """
     columns, gains = [], []
     for number, table in enumerate(tables):
@@ -67,8 +69,13 @@ def fit_forest(tables: Sequence[Table], seed: int, trees: int = TREES) -> Forest
         gains.append(table.scores[rows] - last_seen(inputs))
     x, y = np.vstack(columns), np.concatenate(gains)
     without = np.flatnonzero(~weights_columns(tables[0].inputs))
-    sighted = boosted(x, y, replace(SIGHTED, trees=trees), seed)
-    return averaged([sighted, boosted(x, y, replace(BLIND, trees=trees), seed, without)])
+    settings = [replace(settings, trees=trees) for settings in (SIGHTED, BLIND)]
+
+    def fitted() -> Forest:
+        sighted, blind = settings
+        return averaged([boosted(x, y, sighted, seed), boosted(x, y, blind, seed, without)])
+
+    return fitted() if shelf is None else shelf.forest(fitted, x, y, without, repr((settings, seed)))
 
 
 def fit_doubt(foreseen: Sequence[Foreseen], seed: int) -> Forest:

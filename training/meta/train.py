@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fms_hub.surrogate.inputs import Inputs, concatenate
 from fms_hub.surrogate.kernel import Group
-from fms_hub.surrogate.learned import ByStart, has_begun, residual_columns, standing
+from fms_hub.surrogate.learned import ByStage, has_begun, residual_columns, stages, standing
 from fms_hub.surrogate.process import Form, Marginals, Process, predict
 from fms_hub.surrogate.scaling import Scaling
 from training.meta.episodes import Episode, episode
@@ -75,19 +75,19 @@ class Lesson:
         residuals = (foreseen.table.scores - foreseen.mean) / deviation
         return cls(foreseen.table, columns, torch.from_numpy(residuals))
 
-    def leaning(self, lean: ByStart) -> Lesson:
+    def leaning(self, lean: ByStage) -> Lesson:
         """The same, where what was foreseen leans on the standing of candidates."""
         moved = lean.of(self.table.inputs) * standing(self.table.inputs)
         return replace(self, residuals=self.residuals - torch.from_numpy(moved))
 
 
-def lean_of(lessons: Sequence[Lesson]) -> ByStart:
+def lean_of(lessons: Sequence[Lesson]) -> ByStage:
     """The lean that leaves the smallest squared residuals, tasks counting alike; 0 where nobody probed."""
     slopes = []
     for begun in (False, True):
         along, square = np.mean([_products(one, begun=begun) for one in lessons], axis=0)
         slopes.append(float(along / max(square, _TINY)))
-    return ByStart(*slopes)
+    return ByStage.by_start(*slopes)
 
 
 def _products(lesson: Lesson, *, begun: bool) -> tuple[float, float]:
@@ -157,16 +157,16 @@ class Misses:
 
     Attributes:
         off: (queries,), in units of the believed deviation.
-        begun: (queries,), whether the run that was asked about had begun.
+        stage: (queries,), of the run that was asked about, see `fms_hub.surrogate.learned.stages`.
     """
 
     off: NDArray[np.float64]
-    begun: NDArray[np.bool_]
+    stage: NDArray[np.int64]
 
 
 def misses(process: Process, lessons: Sequence[Lesson]) -> Misses:
     """Of fixed episodes of the lessons."""
-    off, begun = [], []
+    off, stage = [], []
     for number, lesson in enumerate(lessons):
         for check in range(CHECKS):
             drawn = episode(lesson.table, np.random.default_rng([number, check]))
@@ -174,8 +174,8 @@ def misses(process: Process, lessons: Sequence[Lesson]) -> Misses:
                 believed = _believe(process, lesson, drawn, lesson.columns)
                 error = lesson.residuals[drawn.queries] - believed.mean
                 off.append((error / believed.variance.sqrt()).numpy())
-            begun.append(has_begun(lesson.table.inputs.rows(drawn.queries)))
-    return Misses(np.concatenate(off), np.concatenate(begun))
+            stage.append(stages(lesson.table.inputs.rows(drawn.queries)))
+    return Misses(np.concatenate(off), np.concatenate(stage))
 
 
 def _loss(
