@@ -22,6 +22,10 @@ from fms_hub.surrogate.surrogate import Surrogate
 
 FIRST_FIT = 4
 REFIT_GROWTH = 1.5
+FREE_STARTS, SHARE_OF_STARTS = 4, 1 / 3
+"""Runs that may begin whatever happens, and the share of all epochs that may begin others. On tasks unlike
+those of meta-training a first epoch can make every run look worse than all that have not begun; without a
+limit none would then be trained beyond it."""
 FIT_ROWS = 128
 """Most rows that kernel parameters are fitted to, spread over the history; all rows are conditioned on."""
 
@@ -121,7 +125,8 @@ def propose(
     """The next epoch worth training.
 
     New and running configurations compete in one argmax of the acquisition; whatever wins gets exactly
-    one more epoch. Pending proposals count as observed at their posterior mean.
+    one more epoch. Where so many runs have begun that no other may, see `may_begin`, those under way compete
+    alone, if there are any. Pending proposals count as observed at their posterior mean.
 
     Args:
         situation: the search so far.
@@ -135,12 +140,20 @@ def propose(
     if designing(situation, surrogate):
         return _from_design(situation)
     rng = np.random.default_rng([situation.seed, len(situation.history), len(situation.pending)])
-    pool, seconds = _affordable(_pool(situation, rng, generated), situation)
+    pool = _affordable(_pool(situation, rng, generated), situation)
+    if not may_begin(len(_started(situation)), len(situation.history) + len(situation.pending)):
+        pool = _under_way(situation, pool) or pool
     if not pool:
         return None
     acquisition = Acquisition.draw(situation.rule, situation.problem.horizon, rng)
+    seconds = _seconds(situation.cost.after(situation.history), pool)
     promise = Outlook.of(situation, surrogate, acquisition).promise(pool, seconds)
     return pool[int(np.argmax(promise))]
+
+
+def may_begin(started: int, epochs: int) -> bool:
+    """Whether one more run may begin after so many have, and so many epochs were trained."""
+    return started < FREE_STARTS + SHARE_OF_STARTS * epochs
 
 
 def fit_size(observations: int) -> int:
@@ -227,13 +240,17 @@ def _first_epoch(problem: Problem, configuration: Configuration, run: int) -> Pr
     return Proposal(run, configuration.candidate, configuration.hyperparameters, 1, problem.horizon)
 
 
-def _affordable(pool: list[Proposal], situation: Situation) -> tuple[list[Proposal], NDArray[np.float64]]:
-    """What the remaining seconds allow beside what is pending, and what its next epochs will take, (n,)."""
+def _under_way(situation: Situation, pool: list[Proposal]) -> list[Proposal]:
+    """Of what could be trained next, what goes on with a run."""
+    started = _started(situation)
+    return [proposal for proposal in pool if proposal.run in started]
+
+
+def _affordable(pool: list[Proposal], situation: Situation) -> list[Proposal]:
+    """What the remaining seconds allow beside what is pending."""
     cost = situation.cost.after(situation.history)
-    seconds = _seconds(cost, pool)
     left = situation.seconds_left - _seconds(cost, situation.pending).sum()
-    within = np.flatnonzero(seconds <= left)
-    return [pool[i] for i in within], seconds[within]
+    return [pool[i] for i in np.flatnonzero(_seconds(cost, pool) <= left)]
 
 
 def _seconds(cost: CostModel, proposals: Sequence[Proposal]) -> NDArray[np.float64]:

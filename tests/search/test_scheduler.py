@@ -10,7 +10,7 @@ from fms_hub.records import Observation, Proposal
 from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, answered, encode, lookbacks, targets
 from fms_hub.search.proposals import diverse_order, new_configurations
-from fms_hub.search.scheduler import Situation, _pool, fit_size, fit_to, propose
+from fms_hub.search.scheduler import FREE_STARTS, Situation, _pool, fit_size, fit_to, may_begin, propose
 from fms_hub.search.space import Space
 from fms_hub.surrogate.surrogate import Surrogate
 
@@ -108,6 +108,34 @@ def test_every_proposal_is_the_next_epoch_of_a_live_run_or_a_new_run() -> None:
         proposal = run_on(HISTORY, seed=seed)
         following = {0: 4, 1: 3, 2: 4, 4: 1}
         assert following.get(proposal.run) == proposal.epoch
+
+
+def disappointing(runs: int) -> list[Observation]:
+    """Runs that fell after their first epochs."""
+    rates = np.geomspace(1e-4, 1e-2, runs).tolist()
+    names = list(START)
+    return [
+        o
+        for run, rate in enumerate(rates)
+        for o in curve(run, names[run % len(names)], [0.6, 0.1], learning_rate=rate)
+    ]
+
+
+def test_a_third_of_the_epochs_may_begin_runs_besides_the_first_four() -> None:
+    assert [may_begin(started, 0) for started in (0, 3, 4)] == [True, True, False]
+    assert [may_begin(started, 30) for started in (13, 14)] == [True, False]
+    steps = [step for step in range(200) if may_begin(step, step)]
+    assert steps == list(range(6))  # where every epoch begins a run
+
+
+def test_where_too_many_runs_have_begun_one_of_them_goes_on() -> None:
+    few, many = disappointing(FREE_STARTS), disappointing(13)
+    assert run_on(few).epoch == 1
+    assert run_on(many).epoch == 3
+    # Nothing goes on where all are stopped, or wait for an answer.
+    assert run_on(many, stopped=frozenset(range(13))).epoch == 1
+    pending = tuple(Proposal(o.run, o.candidate, o.hyperparameters, 3, 6) for o in many if o.epoch == 2)
+    assert run_on(many, pending=pending).epoch == 1
 
 
 def test_finished_failed_stopped_and_pending_runs_are_left_alone() -> None:

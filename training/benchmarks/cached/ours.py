@@ -15,7 +15,7 @@ from fms_hub.records import Observation, Value
 from fms_hub.search.acquisition import DEFAULT_RULE, Acquisition, Rule, Steps
 from fms_hub.search.cost import CostModel
 from fms_hub.search.encoding import Problem, Query, answered, encode
-from fms_hub.search.scheduler import fit_spread
+from fms_hub.search.scheduler import fit_spread, may_begin
 from fms_hub.search.tradeoff import Tradeoff
 from fms_hub.surrogate.inputs import WEIGHTS, Inputs
 from fms_hub.surrogate.posterior import Posterior
@@ -58,6 +58,9 @@ class Ours:
                 continue
             if self.refit and len(environment.history) % self.refit == 0 and environment.history:
                 surrogate = state.fitted(self.surrogate)
+            under_way = state.reached(alive) > 0
+            if under_way.any() and not may_begin(state.begun(), len(environment.history)):
+                alive = alive[under_way]
             acquisition = Acquisition.draw(self.rule, environment.horizon, rng)
             following = state.reached(alive) + 1
             cost = state.cost.after(environment.history)
@@ -107,6 +110,10 @@ class State:
     def reached(self, runs: NDArray[np.int64]) -> NDArray[np.int64]:
         """Epochs paid for of some runs."""
         return np.array([self._environment.reached(int(run)) for run in runs], dtype=np.int64)
+
+    def begun(self) -> int:
+        """How many runs were paid for."""
+        return len({observation.run for observation in self._environment.history})
 
     def fitted(self, base: Surrogate) -> Surrogate:
         """The base surrogate with its kernel fitted to what was seen."""
