@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import yaml  # type: ignore[import-untyped]
 
@@ -27,6 +27,7 @@ from fms_hub.errors import CheckpointError, FMSHubError, OutputError, UsageError
 from fms_hub.hub import publishing
 from fms_hub.surrogate import card, pretrained, storage
 from fms_hub.surrogate.surrogate import Surrogate
+from training.benchmarks.cached.folds import Split
 from training.benchmarks.cached.regrets import OURS
 from training.benchmarks.cached.report import Report, TableRow, Target
 
@@ -152,7 +153,8 @@ def render(told: Told, repo: str | None) -> str:
         parts.append("## Training\n\n" + _training(told.training))
     pictures = {path.stem: f"![{path.stem}]({path.name})" for path in told.pictures}
     for report in told.results:
-        parts.append(f"## Results: {report.benchmark}\n\n{report.markdown()}")
+        heading = ", ".join(filter(None, (report.benchmark, _split(report))))
+        parts.append(f"## Results: {heading}\n\n{report.markdown()}")
         parts += [pictures.pop(report.benchmark)] if report.benchmark in pictures else []
     parts += pictures.values()
     return "\n\n".join(parts) + "\n"
@@ -162,9 +164,15 @@ def _is_ours(row: TableRow) -> bool:
     return row.method.partition(":")[0] == OURS
 
 
+def _split(report: Report) -> Split | None:
+    """The split of the corpus that the setting names."""
+    return next((split for split in get_args(Split) if split in report.setting), None)
+
+
 def _entries(report: Report) -> Iterator[dict[str, Any]]:
     """Our rows as model-index has them, an entry for each hub; intervals stand in the metrics' arguments."""
     ours = [row for row in report.rows if _is_ours(row)]
+    split = _split(report)
     for hub in dict.fromkeys(row.hub for row in ours):
         metrics = [
             {
@@ -178,7 +186,7 @@ def _entries(report: Report) -> Iterator[dict[str, Any]]:
         ]
         yield {
             "task": {"type": "model-selection", "name": report.benchmark},
-            "dataset": {"type": hub, "name": f"runs of the hub {hub}"},
+            "dataset": {"type": hub, "name": f"runs of the hub {hub}"} | ({"split": split} if split else {}),
             "metrics": metrics,
         }
 

@@ -69,8 +69,9 @@ def test_the_folder_has_the_very_file_and_a_card_that_the_hub_reads(
     assert card.data.license == "apache-2.0" and "fms-hub-surrogate" in card.data.tags
     result, later = card.data.eval_results
     assert (result.metric_type, result.metric_value) == ("Kendall's tau", 0.6123)
-    assert (result.dataset_type, result.metric_args) == (
+    assert (result.dataset_type, result.dataset_split, result.metric_args) == (
         "timm-tiny",
+        "meta-test",
         {"low": 0.5, "high": 0.7, "searches": 30},
     )
     assert (result.metric_name, later.metric_name) == (
@@ -100,7 +101,11 @@ def test_pictures_stand_with_the_results_of_their_benchmark(
         (tmp_path / name).write_text(f"<svg>{name}</svg>")
     assert run(monkeypatch, *given, tmp_path / "other.svg", tmp_path / "ranking.svg") == 0
     text = (tmp_path / "out" / "README.md").read_text()
-    assert text.index("## Results: ranking") < text.index("](ranking.svg)") < text.index("](other.svg)")
+    assert (
+        text.index("## Results: ranking, meta-test")
+        < text.index("](ranking.svg)")
+        < text.index("](other.svg)")
+    )
     assert (tmp_path / "out" / "other.svg").read_text() == "<svg>other.svg</svg>"
     assert "| timm-tiny | ab12 |" in text and "| usps | research use |" in text and "| mnist | MIT |" in text
     capsys.readouterr()
