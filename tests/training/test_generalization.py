@@ -141,6 +141,8 @@ def test_the_table_of_a_hub_fits_once(
     assert rows[MANY, "0 epochs"]["n"] == 1 and rows[MANY, "20 epochs"]["n"] == 2
     assert rows[MANY, "20 epochs"]["mean"] > 0.2
     files = {path: path.stat().st_mtime_ns for path in (out / "surrogates").iterdir()}
+    forests = len(list((out / "forests").glob("*.safetensors")))
+    assert forests > len(files), "each surrogate has a forest of its own, and others that leave groups out"
     assert len(files) == 4  # what has not seen the task learned from all others
     generalization.main(arguments)
     assert capsys.readouterr().out == printed.out

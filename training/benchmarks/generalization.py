@@ -10,7 +10,8 @@ tasks, from one other task, or from the search alone; and, on the runs of one fo
 other, surrogates that had not seen the task, the architectures, or either. Intervals are 95 %, clustered by
 task.
 
-Surrogates are fitted here and kept under ``--out`` like all results; a command that was stopped goes on.
+Surrogates and their forests are fitted here and kept under ``--out`` like all results; a command that was
+stopped goes on.
 ``--split meta-test`` writes date, command and result into ``training/LOG.md``.
 """
 
@@ -63,6 +64,7 @@ from training.benchmarks.cached.start import hub_pools
 from training.benchmarks.cached.statistics import clustered_row, kendall
 from training.corpus.splits import read_splits
 from training.meta.fitting import fit
+from training.meta.shelf import Shelf
 from training.meta.train import Settings
 
 SPENT, QUICK_SPENT, QUICK_RUNS = (0, 50, 100), (0, 20), 40
@@ -137,7 +139,8 @@ def _surrogate(case: Case, training: Settings, out: Path) -> Surrogate:
     path = _path(case, training, out)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        fit(case.regime, case.training, read_splits(), training).surrogate.save(path)
+        shelf = Shelf(out / "forests")
+        fit(case.regime, case.training, read_splits(), training, shelf=shelf).surrogate.save(path)
     return Surrogate.load(path)
 
 
