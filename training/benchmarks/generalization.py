@@ -1,6 +1,6 @@
 """What meta-training must have seen: many tasks or one, the task or its architectures.
 
-    python -m training.benchmarks.generalization --hub DIR [--steps 300] [--seeds 10]
+    python -m training.benchmarks.generalization --hub DIR [--steps 300] [--trees 300] [--seeds 10]
         [--split meta-validation|meta-test] [--out DIR] [--json] [--quick]
 
 After the paper's Figure 3 (Mehta et al. 2024): Kendall's tau of predicted against true final scores of all
@@ -80,6 +80,7 @@ def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = table_parser("generalization")
     parser.add_argument("--steps", type=int, default=Settings.steps, help="of meta-training")
+    parser.add_argument("--trees", type=int, default=Settings.trees, help="of each sum of meta-training")
     settings = parse(parser, given)
     torch.set_num_threads(1)
     everything = hub_pools(settings.hub)
@@ -89,13 +90,13 @@ def main(arguments: Sequence[str] | None = None, log: Path = LOG) -> None:
         }
     tasks = judged_of(everything, settings)
     made = list(cases(tasks, everything, read_splits()))
-    training = QUICK_SETTINGS if settings.quick else Settings(steps=settings.steps)
+    training = QUICK_SETTINGS if settings.quick else Settings(steps=settings.steps, trees=settings.trees)
     spent = QUICK_SPENT if settings.quick else SPENT
     expect(_hours(made, training, len(spent) * settings.seeds, settings.out))
     found = _found(made, spent, training, settings)
     setting = (
-        f"{described(settings, tasks)}; {training.steps} steps of meta-training; random searches; Kendall's "
-        "tau of predicted against true final scores"
+        f"{described(settings, tasks)}; {training.steps} steps and two sums of {training.trees} trees of "
+        "meta-training; random searches; Kendall's tau of predicted against true final scores"
     )
     rows = list(_rows(tasks[0].pool.hub, found))
     show(Report("generalization", setting, rows, targets(found)), settings, given, log)
