@@ -9,6 +9,9 @@ from fms_hub.cli.options import short
 if TYPE_CHECKING:
     from fms_hub.search.selection import Selection
 
+BEYOND = "* beyond the architectures that the surrogate was trained on, so that it is less sure of them"
+"""Below a table whose candidates are marked."""
+
 
 def told(selection: Selection) -> str:
     """The leaderboard, the front where there is one, and the winner."""
@@ -17,6 +20,7 @@ def told(selection: Selection) -> str:
     test = f"{best.test_score:.4f} on the test split"
     lines = [
         _table(selection),
+        *(["", BEYOND] if any(far > 0 for far in selection.outside.values()) else []),
         *([_front(selection)] if len(selection.front) > 1 else []),
         "",
         f"best       {best.candidate} after {best.epochs} epochs",
@@ -38,10 +42,11 @@ def _table(selection: Selection, rows: int = 12) -> str:
     ]
     for run, row in board.head(rows).iterrows():
         score = "-" if row["score"] is None or row["score"] != row["score"] else f"{row['score']:.4f}"
+        candidate = f"{row['candidate']}{' *' if row['outside'] > 0 else ''}"
         rate = short(row["hyperparameters"].get("learning_rate", "-"))
         licence = f"{(row['licence'] or '-')[:24]}{' (gated)' if row['gated'] else ''}"
         lines.append(
-            f"{run:>4}  {score:>6}  {row['epochs']:>6}  {row['candidate']:<40}  {rate:>13}  "
+            f"{run:>4}  {score:>6}  {row['epochs']:>6}  {candidate:<40}  {rate:>13}  "
             f"{row['status']:<8}  {licence}"
         )
     if len(board) > rows:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fms_hub.cli.leaderboard import BEYOND
 from fms_hub.cli.options import (
     Column,
     Data,
@@ -90,7 +91,7 @@ def table(found: Recommendation) -> str:
         heading = len(f"{found.metric} after {found.epochs} epochs (90 %)")
         lines.append(f"{item.candidate:<{width}}  {score + mark:<{heading}}  {item.seconds:7.0f}  {settings}")
     if any(item.outside > 0 for item in found.advice):
-        lines.append("\n* beyond the architectures that the surrogate was trained on: its interval is wider")
+        lines.append(f"\n{BEYOND}")
     if found.unknown:
         lines.append(f"\nunknown to the surrogate: {', '.join(found.unknown)}")
     return "\n".join(lines)

@@ -36,6 +36,17 @@ class Belief:
         """The score that new runs would end with, in units of the score."""
         return self.problem.scores(self.surrogate.posterior(self.asked(configurations)))
 
+    def outside(self, candidates: Sequence[str]) -> dict[str, float]:
+        """How far each candidate's architecture lies beyond those that meta-training saw, >= 0; 0 is within.
+
+        Intervals are wider by this factor plus one. Without meta-training nothing lies beyond.
+        """
+        if self.surrogate.learned is None:
+            return dict.fromkeys(candidates, 0.0)
+        default = self.problem.space.default()
+        inputs = self.asked([Configuration(name, default) for name in candidates])
+        return dict(zip(candidates, self.surrogate.learned.beyond(inputs).tolist(), strict=True))
+
     def asked(self, configurations: Sequence[Configuration]) -> Inputs:
         """The questions how new runs would end."""
         problem, queries = self.problem, []

@@ -23,7 +23,6 @@ from fms_hub.search.inquire import inquire, probe_candidate
 from fms_hub.search.progress import counting_bar
 from fms_hub.search.proposals import Configuration
 from fms_hub.search.space import Space
-from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.naming import Named, resolve_surrogate
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.tasks.dataset import load_task
@@ -46,8 +45,8 @@ class Advice:
         score: predicted validation score after a full run, in [0, 1].
         low, high: ends of a 90 % interval around it, in [0, 1].
         seconds: predicted wall-clock time of a full run on this device.
-        outside: how far the architecture lies beyond those that meta-training saw, 0 within; the interval is
-            wider by this factor plus one.
+        outside: how far the architecture lies beyond those that meta-training saw, see
+            `fms_hub.search.belief.Belief.outside`.
     """
 
     candidate: str
@@ -185,12 +184,8 @@ def advise(surrogate: Surrogate, problem: Problem, candidate: str, cost: CostMod
         low=forecast.low,
         high=forecast.high,
         seconds=problem.horizon * float(seconds),
-        outside=_outside(surrogate, belief.asked([configurations[best]])),
+        outside=belief.outside([candidate])[candidate],
     )
-
-
-def _outside(surrogate: Surrogate, row: Inputs) -> float:
-    return 0.0 if surrogate.learned is None else float(surrogate.learned.beyond(row)[0])
 
 
 def _check(surrogate: Surrogate, top: int, max_epochs: int) -> None:

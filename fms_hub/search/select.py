@@ -196,6 +196,9 @@ def select(
         identity=identity,
         seed=seed,
     )
+    outside = selector.belief().outside(names)
+    if progress:
+        _tell_outside(outside)
     bench = Bench(trainer, {c.name: c for c in chosen}, graphs, folder)
     loop = Loop(selector, bench, make, parallel, keep_checkpoints, probing=probe)
     try:
@@ -214,6 +217,7 @@ def select(
             candidates=chosen,
             about=about,
             costs=costs.costs,
+            outside=outside,
         )
     finally:
         selector.close()
@@ -244,6 +248,16 @@ def _derive_budget(candidates: int, max_epochs: int) -> Budget:
         file=sys.stderr,
     )
     return budget
+
+
+def _tell_outside(outside: Mapping[str, float]) -> None:
+    beyond = [name for name, far in outside.items() if far > 0]
+    if beyond:
+        print(
+            f"beyond the architectures that the surrogate was trained on, so that it is less sure of them: "
+            f"{', '.join(beyond)}",
+            file=sys.stderr,
+        )
 
 
 def _tradeoff(goals: Goals, names: Sequence[str], costs: KeptCosts) -> Tradeoff | None:

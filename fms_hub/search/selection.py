@@ -71,6 +71,8 @@ class Selection:
         metric: name of the score.
         classes: class names, index = label.
         surrogate: which one proposed: its name, and where it was read from.
+        outside: how far each candidate's architecture lies beyond those that the surrogate was trained on,
+            by name; 0 within, see `fms_hub.search.belief.Belief.outside`.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Selection:
         candidates: Sequence[Candidate],
         about: About,
         costs: Mapping[str, Mapping[Cost, float]],
+        outside: Mapping[str, float],
     ) -> None:
         self.best = best
         self.front = tuple(_front_point(o, costs) for o in selector.front)
@@ -93,6 +96,7 @@ class Selection:
         self.metric = trainer.metric
         self.classes = trainer.task.info.classes
         self.surrogate = about.surrogate
+        self.outside = outside
         self._terms = {item.name: (item.licence, item.gated) for item in about.candidates}
         self._selector = selector
         self._trainer = trainer
@@ -103,11 +107,12 @@ class Selection:
     def leaderboard(self) -> pd.DataFrame:
         """One row per run, best first: candidate, hyperparameters, score, epochs, seconds, status.
 
-        And of the candidate: the licence of its weights and whether it is gated, None where that is unknown;
-        and what an objective or a limit made the search measure: ``latency_ms``, ``parameters``,
-        ``peak_memory_mb``.
+        And of the candidate: how far ``outside`` the surrogate's range it is, 0 within; the licence of its
+        weights and whether it is gated, None where that is unknown; and what an objective or a limit made the
+        search measure: ``latency_ms``, ``parameters``, ``peak_memory_mb``.
         """
         board = leaderboard(self.history)
+        board["outside"] = [self.outside[name] for name in board["candidate"]]
         for place, column in enumerate(("licence", "gated")):
             values = [self._terms[name][place] for name in board["candidate"]]
             board[column] = pd.Series(values, index=board.index, dtype=object)
@@ -180,10 +185,10 @@ class Selection:
     def to_json(self) -> dict[str, Any]:
         """What the command line prints with ``--json``."""
         shown = ("candidate", "hyperparameters", "score", "test_score", "epochs")
-        shown_of_runs = ["candidate", "hyperparameters", "score", "epochs", "status", "licence", "gated"]
+        shown_of_runs = ["candidate", "hyperparameters", "score", "epochs", "status", "outside", "licence"]
         measured = [COLUMNS[cost] for cost in self._costs[self.best.candidate]]
         board = self.leaderboard()
-        rows = board[[*shown_of_runs, *measured, *(["parent"] if "parent" in board else [])]]
+        rows = board[[*shown_of_runs, "gated", *measured, *(["parent"] if "parent" in board else [])]]
         several = self._selector.tradeoff is not None
         return {
             "best": {name: getattr(self.best, name) for name in shown},

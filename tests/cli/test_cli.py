@@ -51,7 +51,7 @@ def test_json_is_one_object_on_standard_output_and_progress_is_elsewhere(
     told = json.loads(done.stdout)
     assert set(told) == {"best", "leaderboard", "budget", "surrogate", "out"}
     assert set(told["best"]) == {"candidate", "hyperparameters", "score", "test_score", "epochs"}
-    shown = {"candidate", "hyperparameters", "score", "epochs", "status", "licence", "gated"}
+    shown = {"candidate", "hyperparameters", "score", "epochs", "status", "outside", "licence", "gated"}
     assert set(told["leaderboard"][0]) == shown
     assert told["budget"]["epochs"] == 4
     assert told["best"]["score"] == max(o.score or 0 for o in read_history(tmp_path / "run"))

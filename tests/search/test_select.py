@@ -17,6 +17,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import fms_hub
+from fms_hub.cli.leaderboard import BEYOND, told
 from fms_hub.errors import (
     BudgetError,
     CandidateError,
@@ -64,6 +65,33 @@ def search(task: Task, out: Path, budget: str = "7 epochs", **changes: object) -
 @pytest.fixture(scope="module")
 def selection(task: Task, tmp_path_factory: pytest.TempPathFactory) -> fms_hub.Selection:
     return search(task, tmp_path_factory.mktemp("search") / "out")
+
+
+@pytest.mark.parametrize(
+    ("candidate", "surrogate", "beyond"),
+    [
+        ("scratch:resnet10t", "bundled", True),  # 5 million parameters, the corpus has up to 0.5
+        ("scratch:test_resnet", "bundled", False),
+        ("scratch:resnet10t", "scratch", False),  # it was trained on nothing
+    ],
+)
+def test_candidates_beyond_what_the_surrogate_was_trained_on_are_marked(
+    task: Task,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    candidate: str,
+    surrogate: str,
+    beyond: bool,
+) -> None:
+    found = fms_hub.select(
+        task, [candidate], budget="1 epoch", max_epochs=1, image_size=32, surrogate=surrogate, out=tmp_path
+    )
+    assert (found.outside[candidate] > 0.1) == beyond
+    assert found.leaderboard()["outside"].tolist() == [found.outside[candidate]]
+    assert found.to_json()["leaderboard"][0]["outside"] == found.outside[candidate]
+    shown = told(found)
+    assert (f"{candidate} *" in shown) == (BEYOND in shown) == beyond
+    assert (f"less sure of them: {candidate}\n" in capsys.readouterr().err) == beyond
 
 
 def test_the_budget_is_spent_to_the_last_epoch_on_runs_within_the_horizon(

@@ -115,7 +115,7 @@ class ReadingKernel(DeepKernel):
     def read(self, x: Tensor) -> list[Tensor]:
         """Configurations with budgets through the dense layer, and what is read of the weights."""
         # Encoding is nearly all of a fit's time, and many checkpoints are older than all that rows ask for.
-        used, place = x[:, -1].long().unique(return_inverse=True)
+        used, place = x[:, -1].long().unique(return_inverse=True)  # type: ignore[no-untyped-call]
         there = used >= 0
         embedded = self.nothing.expand(len(used), -1)
         if there.any():
