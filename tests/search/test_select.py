@@ -220,7 +220,7 @@ def test_the_leaderboard_is_a_table_and_json_says_the_same(selection: fms_hub.Se
     told = json.loads(json.dumps(selection.to_json()))
     assert told["best"]["score"] == selection.best.score
     assert [row["score"] for row in told["leaderboard"]] == board["score"].tolist()
-    columns = {"candidate", "hyperparameters", "score", "epochs", "status", "licence", "gated"}
+    columns = {"candidate", "hyperparameters", "score", "epochs", "status", "outside", "licence", "gated"}
     assert set(told["leaderboard"][0]) == columns
     assert told["budget"]["epochs"] == 7
 
