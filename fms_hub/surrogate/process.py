@@ -144,12 +144,14 @@ def covariance(kernel: GroupedKernel, a: Tensor, b: Tensor) -> Tensor:
 
 def factor(process: Process, x: Tensor) -> Tensor:
     """Cholesky factor of the covariance of noisy observations at x, (n, n)."""
-    observed = (
-        _lower(process.covar_module, x) if not torch.is_grad_enabled() else process.covar_module(x).to_dense()
-    )
-    noise = process.likelihood.noise * torch.eye(len(x), dtype=x.dtype)
+    noise = process.likelihood.noise
+    if torch.is_grad_enabled():
+        noisy = process.covar_module(x).to_dense() + noise * torch.eye(len(x), dtype=x.dtype)
+    else:
+        noisy = _lower(process.covar_module, x)
+        noisy.diagonal().add_(noise)
     with _patient():
-        root: Tensor = psd_safe_cholesky(observed + noise)
+        root: Tensor = psd_safe_cholesky(noisy)
     return root
 
 

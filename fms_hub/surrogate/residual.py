@@ -49,13 +49,13 @@ class ResidualKernel(GroupedKernel):
         reach = torch.ones((), dtype=x1.dtype)
         for group, a, b in zip(self.groups, self.split(x1), self.split(x2), strict=True):
             scale, length = self.value(f"scale_{group.name}"), self.value(f"length_{group.name}")
-            term = scale * matern(self.squared(group, a[..., :-1], b[..., :-1], length))
+            term = matern(self.squared(group, a[..., :-1], b[..., :-1], length))
             if group.name == FIDELITY:
-                shared = shared + term
+                shared = torch.addcmul(shared, term, scale)
                 reach = matern(self.squared(group, a[..., :-1], b[..., :-1], self.value("reach")))
             else:
-                own = own + term * (a[..., -1:] * b[..., -1:].mT)
-        return to_linear_operator(shared + reach * own)
+                own = torch.addcmul(own, term, scale * a[..., -1:] * b[..., -1:].mT)
+        return to_linear_operator(torch.addcmul(shared, reach, own))
 
     def _diagonal(self, x: Tensor) -> Tensor:
         total = self.value("scale_offset").expand(x.shape[:-1])
