@@ -24,6 +24,7 @@ from fms_hub.surrogate.posterior import Posterior
 from fms_hub.surrogate.pretrained import FILE_NAME, Source
 from fms_hub.surrogate.process import Form, Process, maximise_posterior, predict
 from fms_hub.surrogate.scaling import Scaling
+from fms_hub.surrogate.threads import threads_for
 
 FIT_STEPS, LEARNED_FIT_STEPS = 30, 4
 """Most L-BFGS steps of a fit; fewer from what meta-training found, for what one search says of the kernel in
@@ -131,7 +132,8 @@ class Surrogate:
         prepared = start._prepare(inputs, scores)
         process = start._process(prepared)
         usual = FIT_STEPS if self.learned is None else LEARNED_FIT_STEPS
-        maximise_posterior(process, usual if steps is None else steps)
+        with threads_for(len(prepared.y)):
+            maximise_posterior(process, usual if steps is None else steps)
         return replace(start, parameters=process.parameters_by_name(), data=prepared)
 
     def condition(self, inputs: Inputs, scores: NDArray[np.float64]) -> Surrogate:
@@ -158,7 +160,7 @@ class Surrogate:
         start = self._ready(inputs)
         rows = start._rows(inputs)
         data = start.data or _Data(rows.x[:0], rows.mean[:0], 0.0, 1.0)
-        with torch.no_grad():
+        with torch.no_grad(), threads_for(len(data.y)):
             marginals = predict(start._process(data), data.x, data.y, rows.x)
             mean = rows.mean + rows.deviation * marginals.mean
             deviation = rows.deviation * marginals.variance.sqrt()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from fms_hub.errors import CheckpointError
 from fms_hub.surrogate.inputs import Inputs, concatenate
+from fms_hub.surrogate.process import Marginals, predict
 from fms_hub.surrogate.surrogate import Surrogate
 
 
@@ -194,3 +196,20 @@ def test_of_very_many_rows_an_even_share_is_taken(fitted: Surrogate, monkeypatch
     queries, _ = example(20, seed=8)
     expected = fitted.condition(inputs.rows(spread), scores[spread]).posterior(queries)
     assert np.array_equal(thinned.posterior(queries).mean, expected.mean)
+
+
+def test_few_observations_take_one_thread(fitted: Surrogate, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def noting(*given: Any) -> Marginals:
+        threads.append(torch.get_num_threads())
+        return predict(*given)
+
+    monkeypatch.setattr("fms_hub.surrogate.surrogate.predict", noting)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        fitted.posterior(example(5)[0])
+        assert threads == [1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
