@@ -146,17 +146,25 @@ def factor(process: Process, x: Tensor) -> Tensor:
     """Cholesky factor of the covariance of noisy observations at x, (n, n)."""
     noise = process.likelihood.noise
     if torch.is_grad_enabled():
-        noisy = process.covar_module(x).to_dense() + noise * torch.eye(len(x), dtype=x.dtype)
-    else:
-        noisy = _lower(process.covar_module, x)
-        noisy.diagonal().add_(noise)
+        return factor_of(process.covar_module(x).to_dense() + noise * torch.eye(len(x), dtype=x.dtype))
+    noisy = lower(process.covar_module, x)
+    noisy.diagonal().add_(noise)
+    return factor_of(noisy)
+
+
+def factor_of(covariance: Tensor) -> Tensor:
+    """Cholesky factor of a covariance (n, n), of which the lower triangle is enough.
+
+    Raises:
+        NotPSDError, NanError: it is none.
+    """
     with _patient():
-        root: Tensor = psd_safe_cholesky(noisy)
+        root: Tensor = psd_safe_cholesky(covariance)
     return root
 
 
-def _lower(kernel: GroupedKernel, x: Tensor) -> Tensor:
-    """The covariance's lower triangle, all that a Cholesky factor takes, with something above it."""
+def lower(kernel: GroupedKernel, x: Tensor) -> Tensor:
+    """The lower triangle of the covariance (n, n) of rows x (n, D), with something above it."""
     filled = torch.zeros(len(x), len(x), dtype=x.dtype)
     for start in range(0, len(x), _BLOCK):
         stop = start + _BLOCK

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from fms_hub.errors import OutputError
 from fms_hub.surrogate import card, pretrained, storage
-from fms_hub.surrogate.inputs import Inputs, evenly
+from fms_hub.surrogate.inducing import predict_through
+from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.learned import Learned, Rows
 from fms_hub.surrogate.posterior import Posterior
 from fms_hub.surrogate.pretrained import FILE_NAME, Source
@@ -29,8 +30,9 @@ from fms_hub.surrogate.threads import threads_for
 FIT_STEPS, LEARNED_FIT_STEPS = 30, 4
 """Most L-BFGS steps of a fit; fewer from what meta-training found, for what one search says of the kernel in
 more steps makes intervals too narrow (measured, training/LOG.md)."""
-MOST_ROWS = 2048
-"""Rows that the exact process is conditioned on; of more, so many are taken, spread evenly over them."""
+EXACT_UP_TO = 1024
+"""Observed rows up to which predictions are exact; more go through inducing rows. Exact ones of more are no
+nearer, and too sure of themselves (training/LOG.md)."""
 
 
 @dataclass(frozen=True)
@@ -137,20 +139,15 @@ class Surrogate:
         return replace(start, parameters=process.parameters_by_name(), data=prepared)
 
     def condition(self, inputs: Inputs, scores: NDArray[np.float64]) -> Surrogate:
-        """Replace the observations, n >= 1, keeping the process' parameters and the scaling.
-
-        Of more than `MOST_ROWS` an even share is taken (subset of data, Rasmussen & Williams 2006, 8.3.3).
-        """
-        if len(inputs) > MOST_ROWS:
-            spread = evenly(len(inputs), MOST_ROWS)
-            inputs, scores = inputs.rows(spread), scores[spread]
+        """Replace the observations, n >= 1, keeping the process' parameters and the scaling."""
         start = self._ready(inputs)
         return replace(start, data=start._prepare(inputs, scores))
 
     def posterior(self, inputs: Inputs) -> Posterior:
         """Predict the scores of n rows, the noise of one observation included in the deviation.
 
-        A meta-trained surrogate is less sure of architectures beyond those it has seen.
+        A meta-trained surrogate is less sure of architectures beyond those it has seen. From more than
+        `EXACT_UP_TO` observed rows it predicts through inducing rows.
 
         Raises:
             ValueError: the surrogate is neither meta-trained nor conditioned on any observation.
@@ -161,7 +158,8 @@ class Surrogate:
         rows = start._rows(inputs)
         data = start.data or _Data(rows.x[:0], rows.mean[:0], 0.0, 1.0)
         with torch.no_grad(), threads_for(len(data.y)):
-            marginals = predict(start._process(data), data.x, data.y, rows.x)
+            predicted = predict if len(data.y) <= EXACT_UP_TO else predict_through
+            marginals = predicted(start._process(data), data.x, data.y, rows.x)
             mean = rows.mean + rows.deviation * marginals.mean
             deviation = rows.deviation * marginals.variance.sqrt()
         stretch = 1.0 if self.learned is None else self.learned.stretch(inputs)
