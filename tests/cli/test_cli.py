@@ -69,12 +69,17 @@ def test_the_table_shows_every_run_and_the_winner(folder: Path, tmp_path: Path) 
 
 
 def test_an_interrupted_search_exits_with_130_and_goes_on(folder: Path, tmp_path: Path) -> None:
-    out = (
-        tmp_path / "run"
-    )  # of a search that is far from its end when it is interrupted, on a busy machine, too
+    # Of a search that is far from its end when it is interrupted, on a busy machine, too.
+    out = tmp_path / "run"
     command = [*CLI, "select", str(folder), *SEARCH, "--budget", "40 epochs", "--out", str(out), "--json"]
     running = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        # What a shell starts in the background ignores interruptions, and so does all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not ((out / FILE_NAME).exists() and read_history(out)):
