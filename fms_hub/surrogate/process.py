@@ -152,14 +152,14 @@ def factor(process: Process, x: Tensor) -> Tensor:
     return factor_of(noisy)
 
 
-def factor_of(covariance: Tensor) -> Tensor:
-    """Cholesky factor of a covariance (n, n), of which the lower triangle is enough.
+def factor_of(matrix: Tensor) -> Tensor:
+    """Cholesky factor of a covariance matrix (n, n), of which the lower triangle is enough.
 
     Raises:
         NotPSDError, NanError: it is none.
     """
     with _patient():
-        root: Tensor = psd_safe_cholesky(covariance)
+        root: Tensor = psd_safe_cholesky(matrix)
     return root
 
 

@@ -15,8 +15,15 @@ ALONE_UP_TO = 512
 @contextmanager
 def threads_for(rows: int) -> Iterator[None]:
     """One thread for PyTorch where a process has few observed rows, else those it has; then as before."""
+    with using(1 if rows <= ALONE_UP_TO else torch.get_num_threads()):
+        yield
+
+
+@contextmanager
+def using(threads: int) -> Iterator[None]:
+    """So many threads for PyTorch, then as many as before."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1 if rows <= ALONE_UP_TO else before)
+    torch.set_num_threads(threads)
     try:
         yield
     finally:

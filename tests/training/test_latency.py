@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from fms_hub.errors import UsageError
+from fms_hub.surrogate.threads import using
 from tests.taught import pool, surrogate
 from training.benchmarks import latency
-from training.benchmarks.latency import ROWS, SCORES, SEARCH, STEPS, draw, targets, using
+from training.benchmarks.latency import ROWS, SCORES, SEARCH, STEPS, draw, targets
 
 WriteHub = Callable[..., Path]
 

@@ -20,8 +20,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from fms_hub.errors import UsageError
 from fms_hub.seeding import seeded
 from fms_hub.surrogate.inputs import evenly
 from fms_hub.surrogate.surrogate import Surrogate
+from fms_hub.surrogate.threads import using
 from training.benchmarks.cached import dyhpo
 from training.benchmarks.cached.environment import BudgetSpent, Environment
 from training.benchmarks.cached.judging import JudgedTask, expect, judged_tasks, parse, show, table_parser
@@ -143,17 +144,6 @@ def measure(work: Work, surrogate: Surrogate, repeats: int) -> dict[tuple[str, i
                     piece()
                     found.setdefault((name, threads), []).append(time.perf_counter() - began)
     return found
-
-
-@contextmanager
-def using(threads: int) -> Iterator[None]:
-    """So many threads for PyTorch, then as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _pieces(work: Work, surrogate: Surrogate) -> dict[str, Callable[[], object]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -37,6 +37,6 @@ def problem_of_task(
     )
 
 
-def latest(sketch: Callable[[int], Vector | None], seen: int) -> Vector | None:
-    """The last sketch after at most ``seen`` epochs, given that after each: a corpus has not every one."""
-    return next((found for epoch in range(seen, -1, -1) if (found := sketch(epoch)) is not None), None)
+def latest(sketches: Iterable[Vector | None]) -> Vector | None:
+    """The first one there is, given newest first: a corpus does not sketch every epoch."""
+    return next((sketch for sketch in sketches if sketch is not None), None)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -160,16 +159,12 @@ def _asked(
     for curve, seen, epoch in places:
         last = curve[epoch - 1]
         start = sketches.get((last.run, 0), problem.start.get(last.candidate))
-        weights = latest(partial(_sketch, sketches, last.run), seen)
+        weights = latest(sketches.get((last.run, before)) for before in range(seen, -1, -1))
         queries.append(
             Query(last.candidate, last.hyperparameters, last.horizon, epoch, curve[:seen], weights, start)
         )
         scores.append(problem.above_chance(float(last.score or 0.0)))
     return queries, scores
-
-
-def _sketch(sketches: Sketches, run: int, epoch: int) -> Vector | None:
-    return sketches.get((run, epoch))
 
 
 def _taught(surrogate: Surrogate, problem: Problem, curves: Curves, sketches: Sketches) -> Surrogate:

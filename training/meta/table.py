@@ -104,7 +104,7 @@ def observations(run: CachedRun, number: int) -> tuple[Observation, ...]:
 
 def latest_sketch(pool: Pool, run: CachedRun, seen: int) -> Vector | None:
     """The weights as last sketched after at most ``seen`` epochs, or else the candidate's."""
-    found = latest(lambda epoch: pool.sketches.get((run.id, epoch)), seen)
+    found = latest(pool.sketches.get((run.id, epoch)) for epoch in range(seen, -1, -1))
     return pool.start.get(run.candidate) if found is None else found
 
 

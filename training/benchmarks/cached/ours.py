@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,7 +158,7 @@ class State:
         return found
 
     def _latest(self, run: int, epoch: int) -> Vector | None:
-        return latest(partial(self._environment.sketch, run), epoch)
+        return latest(self._environment.sketch(run, before) for before in range(epoch, -1, -1))
 
     def _encode(self, queries: list[Query]) -> Inputs:
         return blinded(encode(self._problem, queries), self._without)
