@@ -19,15 +19,25 @@ INDUCING = 256
 """Rows, spread evenly over those observed."""
 
 
-def predict_through(process: Process, x: Tensor, y: Tensor, queries: Tensor) -> Marginals:
-    """The posterior's marginals, as `fms_hub.surrogate.process.predict`, without gradients."""
+def predict_through(
+    process: Process, x: Tensor, y: Tensor, queries: Tensor, inducing: int = INDUCING
+) -> Marginals:
+    """The posterior's marginals, as `fms_hub.surrogate.process.predict`, without gradients.
+
+    Args:
+        process: with its parameters.
+        x: observed rows (n, D).
+        y: what is modelled of their scores (n,).
+        queries: asked rows (q, D).
+        inducing: m, the most there are.
+    """
     kernel, noise, constant = process.covar_module, process.likelihood.noise, process.mean_module.constant
-    inducing = x[torch.from_numpy(evenly(len(x), INDUCING))]
-    root = factor_of(lower(kernel, inducing))
+    points = x[torch.from_numpy(evenly(len(x), inducing))]
+    root = factor_of(lower(kernel, points))
 
     def seen_from(rows: Tensor) -> Tensor:
         found: Tensor = torch.linalg.solve_triangular(
-            root, covariance(kernel, rows, inducing).mT, upper=False
+            root, covariance(kernel, rows, points).mT, upper=False
         )
         return found
 

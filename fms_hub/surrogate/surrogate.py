@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fms_hub.errors import OutputError
 from fms_hub.surrogate import card, pretrained, storage
-from fms_hub.surrogate.inducing import predict_through
+from fms_hub.surrogate.inducing import INDUCING, predict_through
 from fms_hub.surrogate.inputs import Inputs
 from fms_hub.surrogate.learned import Learned, Rows
 from fms_hub.surrogate.posterior import Posterior
@@ -31,8 +31,7 @@ FIT_STEPS, LEARNED_FIT_STEPS = 30, 4
 """Most L-BFGS steps of a fit; fewer from what meta-training found, for what one search says of the kernel in
 more steps makes intervals too narrow (measured, training/LOG.md)."""
 EXACT_UP_TO = 1024
-"""Observed rows up to which predictions are exact; more go through inducing rows. Exact ones of more are no
-nearer, and too sure of themselves (training/LOG.md)."""
+"""Observed rows. Exact predictions from more are no nearer, and too sure of themselves (training/LOG.md)."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,8 @@ class Surrogate:
         form: of the process; None before it has seen inputs.
         data: the observations; None before the first.
         source: where it was read from by `from_pretrained`, else None.
+        exact_up_to: observed rows up to which predictions are exact; more go through inducing rows.
+        inducing: how many of them, at least 1.
     """
 
     name: str = "scratch"
@@ -70,6 +71,8 @@ class Surrogate:
     form: Form | None = None
     data: _Data | None = None
     source: Source | None = None
+    exact_up_to: int = EXACT_UP_TO
+    inducing: int = INDUCING
 
     @property
     def identity(self) -> str:
@@ -147,7 +150,7 @@ class Surrogate:
         """Predict the scores of n rows, the noise of one observation included in the deviation.
 
         A meta-trained surrogate is less sure of architectures beyond those it has seen. From more than
-        `EXACT_UP_TO` observed rows it predicts through inducing rows.
+        ``exact_up_to`` observed rows it predicts through ``inducing`` of them.
 
         Raises:
             ValueError: the surrogate is neither meta-trained nor conditioned on any observation.
@@ -158,8 +161,11 @@ class Surrogate:
         rows = start._rows(inputs)
         data = start.data or _Data(rows.x[:0], rows.mean[:0], 0.0, 1.0)
         with torch.no_grad(), threads_for(len(data.y)):
-            predicted = predict if len(data.y) <= EXACT_UP_TO else predict_through
-            marginals = predicted(start._process(data), data.x, data.y, rows.x)
+            process = start._process(data)
+            if len(data.y) <= self.exact_up_to:
+                marginals = predict(process, data.x, data.y, rows.x)
+            else:
+                marginals = predict_through(process, data.x, data.y, rows.x, self.inducing)
             mean = rows.mean + rows.deviation * marginals.mean
             deviation = rows.deviation * marginals.variance.sqrt()
         stretch = 1.0 if self.learned is None else self.learned.stretch(inputs)

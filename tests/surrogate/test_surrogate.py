@@ -187,18 +187,14 @@ def test_files_that_are_no_surrogate_are_refused(tmp_path: Path) -> None:
         Surrogate.load(tmp_path / "text.safetensors")
 
 
-def test_very_many_rows_are_seen_through_inducing_ones(
-    fitted: Surrogate, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_very_many_rows_are_seen_through_inducing_ones(fitted: Surrogate) -> None:
     inputs, scores = example(200, seed=7)
     queries, _ = example(20, seed=8)
     conditioned = fitted.condition(inputs, scores)
     exact = conditioned.posterior(queries)
     spread = np.linspace(0, 199, 50).astype(np.int64)
     thinned = fitted.condition(inputs.rows(spread), scores[spread]).posterior(queries)
-    monkeypatch.setattr("fms_hub.surrogate.surrogate.EXACT_UP_TO", 50)
-    monkeypatch.setattr("fms_hub.surrogate.inducing.INDUCING", 50)
-    induced = conditioned.posterior(queries)
+    induced = dataclasses.replace(conditioned, exact_up_to=50, inducing=50).posterior(queries)
     assert np.abs(induced.mean - exact.mean).mean() < np.abs(thinned.mean - exact.mean).mean()
     assert (induced.std > 0.99 * exact.std).all()
     assert not np.array_equal(induced.mean, exact.mean)
