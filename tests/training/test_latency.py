@@ -12,7 +12,7 @@ from fms_hub.errors import UsageError
 from fms_hub.surrogate.threads import using
 from tests.taught import pool, surrogate
 from training.benchmarks import latency
-from training.benchmarks.latency import ROWS, SCORES, SEARCH, STEPS, draw, targets
+from training.benchmarks.latency import ROWS, SCORES, SEARCH, STEPS, draw, process_of, targets
 
 WriteHub = Callable[..., Path]
 
@@ -60,7 +60,9 @@ def test_the_table_of_a_hub(write_hub: WriteHub, tmp_path: Path, capsys: pytest.
     report = json.loads(printed)
     assert "100 observations" in report["setting"]
     assert [(row["method"], row["at"]) for row in report["rows"]] == [
-        (name, at) for at in ("1 thread", "2 threads") for name in (SEARCH, ROWS, STEPS, SCORES)
+        (name, at)
+        for at in ("1 thread", "2 threads")
+        for name in (SEARCH, ROWS, STEPS, SCORES, process_of(128))
     ]
     assert all(0 < row["low"] <= row["mean"] <= row["high"] and row["n"] == 2 for row in report["rows"])
     assert (tmp_path / "out" / "timm-tiny.json").read_text() + "\n" == printed

@@ -8,8 +8,9 @@ pays for them; where a task has too few, runs of the next tasks join it. What is
 epochs. An observation answers up to three questions (`fms_hub.search.encoding.answered`), so ours is timed
 with all rows of 1,000 observations, their encoding included, and on 1,000 rows alone. DyHPO's fit after so
 many observations is 50 Adam steps from where it stood (`training.benchmarks.cached.dyhpo`); both are
-timed in turn in the same process. Given are medians, with the fastest and the slowest, of as many repeats as
-there are ``--seeds``, with one thread and with two.
+timed in turn in the same process. The Gaussian process alone is timed with fewer rows, too, for it takes one
+thread where two are not worth it (`fms_hub.surrogate.threads`). Given are medians, with the fastest and the
+slowest, of as many repeats as there are ``--seeds``, with one thread and with two.
 
 Times are never read back; they are written under ``--out``. ``--split meta-test`` also writes them into
 ``training/LOG.md``.
@@ -32,7 +33,8 @@ from numpy.typing import NDArray
 from fms_hub.corpus.wholefile import write_whole
 from fms_hub.errors import UsageError
 from fms_hub.seeding import seeded
-from fms_hub.surrogate.inputs import evenly
+from fms_hub.surrogate.inputs import Inputs, evenly
+from fms_hub.surrogate.process import Process, predict
 from fms_hub.surrogate.surrogate import Surrogate
 from fms_hub.surrogate.threads import using
 from training.benchmarks.cached import dyhpo
@@ -51,6 +53,8 @@ LIMIT = 1.0
 SECONDS = 60.0
 """Of one repeat of everything, at most."""
 SEARCH, ROWS = "ours: all rows of the observations, encoding included", "ours: as many rows, encoded before"
+ALONE, QUESTIONS = (128, 256, 512, 1024), 320
+"""Rows and questions of the process alone, about those of a step of `select`."""
 STEPS, SCORES = "DyHPO: 50 Adam steps, then scores", "DyHPO: scores alone"
 Times = Mapping[tuple[str, int], Sequence[float]]
 """Seconds by what was done and threads."""
@@ -170,7 +174,30 @@ def _pieces(work: Work, surrogate: Surrogate) -> dict[str, Callable[[], object]]
         ROWS: lambda: surrogate.condition(known, answers).posterior(asked),
         STEPS: dyhpo_fit,
         SCORES: dyhpo_scores,
+        **{
+            process_of(size): _process(surrogate, inputs, size, asked)
+            for size in ALONE
+            if size <= len(scores)
+        },
     }
+
+
+def process_of(rows: int) -> str:
+    """What the row of the table is called that has the process alone."""
+    return f"ours: the process alone, {rows} rows and {QUESTIONS} questions"
+
+
+def _process(surrogate: Surrogate, inputs: Inputs, size: int, asked: Inputs) -> Callable[[], object]:
+    assert surrogate.learned is not None
+    known = surrogate.learned.rows(inputs.rows(evenly(len(inputs), size)))
+    queries = surrogate.learned.rows(asked.rows(evenly(len(asked), QUESTIONS))).x
+    process = Process(known.x, known.mean, surrogate.learned.form(inputs))
+
+    def predicted() -> object:
+        with torch.no_grad():
+            return predict(process, known.x, known.mean, queries)
+
+    return predicted
 
 
 def _report(hub: str, settings: argparse.Namespace, size: int, times: Times) -> Report:
