@@ -25,7 +25,7 @@ from fms_hub.surrogate.posterior import Posterior
 from fms_hub.surrogate.pretrained import FILE_NAME, Source
 from fms_hub.surrogate.process import Form, Process, maximise_posterior, predict
 from fms_hub.surrogate.scaling import Scaling
-from fms_hub.surrogate.threads import threads_for
+from fms_hub.surrogate.threads import THREADS, using
 
 FIT_STEPS, LEARNED_FIT_STEPS = 30, 4
 """Most L-BFGS steps of a fit; fewer from what meta-training found, for what one search says of the kernel in
@@ -137,7 +137,7 @@ class Surrogate:
         prepared = start._prepare(inputs, scores)
         process = start._process(prepared)
         usual = FIT_STEPS if self.learned is None else LEARNED_FIT_STEPS
-        with threads_for(len(prepared.y)):
+        with using(THREADS):
             maximise_posterior(process, usual if steps is None else steps)
         return replace(start, parameters=process.parameters_by_name(), data=prepared)
 
@@ -160,7 +160,7 @@ class Surrogate:
         start = self._ready(inputs)
         rows = start._rows(inputs)
         data = start.data or _Data(rows.x[:0], rows.mean[:0], 0.0, 1.0)
-        with torch.no_grad(), threads_for(len(data.y)):
+        with torch.no_grad(), using(THREADS):
             process = start._process(data)
             if len(data.y) <= self.exact_up_to:
                 marginals = predict(process, data.x, data.y, rows.x)

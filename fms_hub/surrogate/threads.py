@@ -1,4 +1,4 @@
-"""How many threads a Gaussian process is worth."""
+"""How many threads a Gaussian process takes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,10 @@ from contextlib import contextmanager
 
 import torch
 
-ALONE_UP_TO = 512
-"""Observed rows up to which one thread is as fast as two, and far steadier where cores are shared:
-256 rows took 27 ms (mean 34) with one thread, 45 (56) with two (training/LOG.md)."""
-
-
-@contextmanager
-def threads_for(rows: int) -> Iterator[None]:
-    """One thread for PyTorch where a process has few observed rows, else those it has; then as before."""
-    with using(1 if rows <= ALONE_UP_TO else torch.get_num_threads()):
-        yield
+THREADS = 1
+"""Of the Gaussian process. Two gain little over matrices of these sizes, and wait for one another where cores
+are shared: 1,024 rows and 320 questions took 75 ms with one thread and 52 with two on idle cores, 124 and 353
+on busy ones (`training.benchmarks.latency`, training/LOG.md)."""
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from fms_hub.errors import CheckpointError
+from fms_hub.surrogate import surrogate as under_test
 from fms_hub.surrogate.inputs import Inputs, concatenate
-from fms_hub.surrogate.process import Marginals, predict
 from fms_hub.surrogate.surrogate import Surrogate
 
 
@@ -200,18 +200,21 @@ def test_very_many_rows_are_seen_through_inducing_ones(fitted: Surrogate) -> Non
     assert not np.array_equal(induced.mean, exact.mean)
 
 
-def test_few_observations_take_one_thread(fitted: Surrogate, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["predict", "predict_through", "maximise_posterior"])
+def test_the_process_takes_one_thread(fitted: Surrogate, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = getattr(under_test, name)
     threads = []
 
-    def noting(*given: Any) -> Marginals:
+    def noting(*given: Any) -> Any:
         threads.append(torch.get_num_threads())
-        return predict(*given)
+        return told(*given)
 
-    monkeypatch.setattr("fms_hub.surrogate.surrogate.predict", noting)
+    monkeypatch.setattr(under_test, name, noting)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        fitted.posterior(example(5)[0])
+        again = dataclasses.replace(fitted, exact_up_to=0 if name == "predict_through" else 1000)
+        again.fit(*example(20)).posterior(example(5)[0])
         assert threads == [1] and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from fms_hub.errors import UsageError
-from fms_hub.surrogate.threads import using
 from tests.taught import pool, surrogate
 from training.benchmarks import latency
 from training.benchmarks.latency import ROWS, SCORES, SEARCH, STEPS, draw, process_of, targets
@@ -32,13 +30,6 @@ def test_runs_of_the_next_tasks_join_where_there_are_too_few() -> None:
     assert len(work.environment.configurations) == 40
     with pytest.raises(UsageError, match="runs of 351 epochs in this split, 400 are needed"):
         draw(pools, 400, np.random.default_rng(0))
-
-
-def test_threads_are_given_back() -> None:
-    before = torch.get_num_threads()
-    with using(before + 1):
-        assert torch.get_num_threads() == before + 1
-    assert torch.get_num_threads() == before
 
 
 def test_targets_are_medians_with_two_threads() -> None:

@@ -8,9 +8,9 @@ pays for them; where a task has too few, runs of the next tasks join it. What is
 epochs. An observation answers up to three questions (`fms_hub.search.encoding.answered`), so ours is timed
 with all rows of 1,000 observations, their encoding included, and on 1,000 rows alone. DyHPO's fit after so
 many observations is 50 Adam steps from where it stood (`training.benchmarks.cached.dyhpo`); both are
-timed in turn in the same process. The Gaussian process alone is timed with fewer rows, too, for it takes one
-thread where two are not worth it (`fms_hub.surrogate.threads`). Given are medians, with the fastest and the
-slowest, of as many repeats as there are ``--seeds``, with one thread and with two.
+timed in turn in the same process. Given are medians, with the fastest and the slowest, of as many repeats as
+there are ``--seeds``, with one thread and with two. Ours takes `fms_hub.surrogate.threads.THREADS` for the
+Gaussian process, whatever it is given; what more would do is seen where the process is timed alone.
 
 Times are never read back; they are written under ``--out``. ``--split meta-test`` also writes them into
 ``training/LOG.md``.
