@@ -9,7 +9,7 @@ import torch
 
 THREADS = 1
 """Of the Gaussian process. Two gain little over matrices of these sizes, and wait for one another where cores
-are shared: 1,024 rows and 320 questions took 75 ms with one thread and 52 with two on idle cores, 124 and 353
+are shared: 1,024 rows and 320 questions took 77 ms with one thread and 51 with two on idle cores, 124 and 353
 on busy ones (`training.benchmarks.latency`, training/LOG.md)."""
 
 
