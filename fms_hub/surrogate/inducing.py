@@ -36,9 +36,7 @@ def predict_through(
     root = factor_of(lower(kernel, points))
 
     def seen_from(rows: Tensor) -> Tensor:
-        found: Tensor = torch.linalg.solve_triangular(
-            root, covariance(kernel, rows, points).mT, upper=False
-        )
+        found: Tensor = torch.linalg.solve_triangular(root, covariance(kernel, rows, points).mT, upper=False)
         return found
 
     known = seen_from(x)
