@@ -18,8 +18,9 @@ demo: install
 	$(BIN)/fms-hub demo
 
 # A process a core, each with one thread; a file's tests share one, as they share what they prepare.
+# One that ended (a test waited for ever, or crashed) is not replaced: it would be given the same test again.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
 
 check: install
 	$(BIN)/ruff format --check .

@@ -2,9 +2,9 @@
 
 import json
 import multiprocessing
-import os
 import resource
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,28 +141,24 @@ def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None
         read_history(tmp_path)
 
 
-def append_on_a_full_disk(folder: Path) -> int:
-    """In a child process whose files may not grow: 0 if the error is ours."""
+def append_on_a_full_disk(folder: Path) -> None:
+    """Where files may not grow: call it in a process of its own, which ends with 0 if the error is ours."""
     resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / FILE_NAME).stat().st_size + 40,) * 2)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         with Logbook(folder, IDENTITY) as log:
             log.append(observation(epoch=4))
     except StorageError:
-        return 0
-    return 1
+        sys.exit(0)
+    sys.exit(1)
 
 
 def test_a_full_disk_loses_nothing_that_was_logged(tmp_path: Path) -> None:
     written = filled(tmp_path)
-    child = os.fork()
-    if child == 0:
-        code = 2
-        try:
-            code = append_on_a_full_disk(tmp_path)
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    child = multiprocessing.get_context("spawn").Process(target=append_on_a_full_disk, args=(tmp_path,))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
     with Logbook(tmp_path, IDENTITY) as log:
         assert log.history == written
         log.append(observation(epoch=4))

@@ -3,8 +3,9 @@
 import json
 import os
 import random
-import signal
-import time
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -342,22 +343,38 @@ def test_an_unknown_candidate_is_refused_with_its_nearest_names(task: Task, tmp_
         fms_hub.select(task, "resnet1", budget="2 epochs", out=tmp_path / "out")
 
 
-def killed_search(out: Path, seconds: float) -> bool:
-    """Run the search in a process of its own and kill it hard after a while; True if it came to its end."""
-    child = os.fork()
-    if child == 0:
-        try:
-            search(small_digits(), out, "10 epochs")
-        finally:
-            os._exit(0 if (out / RESULT).exists() else 1)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if os.waitpid(child, os.WNOHANG) != (0, 0):
-            return (out / RESULT).exists()
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
+KILLED_AGAIN_AND_AGAIN = """
+    import os, shutil, signal, sys, time
+    from pathlib import Path
+
+    import torch
+    from test_select import FILE_NAME, search, small_digits
+
+    def ended(child, seconds):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if os.waitpid(child, os.WNOHANG) != (0, 0):
+                return True
+            time.sleep(0.01)
+        return False
+
+    torch.set_num_threads(1)
+    out, copies = Path(sys.argv[1]), Path(sys.argv[2])
+    for attempt, seconds in enumerate(map(float, sys.argv[3:])):
+        child = os.fork()
+        if child == 0:
+            try:
+                search(small_digits(), out, "10 epochs")
+            finally:
+                os._exit(0)
+        if not ended(child, seconds):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        if (out / FILE_NAME).exists():
+            copy = copies / f"{attempt:02d}"
+            copy.mkdir(parents=True)
+            shutil.copy(out / FILE_NAME, copy)
+"""
 
 
 def test_killed_at_twenty_random_moments_it_finishes_with_nothing_lost_or_doubled(
@@ -365,13 +382,18 @@ def test_killed_at_twenty_random_moments_it_finishes_with_nothing_lost_or_double
 ) -> None:
     reference = search(task, tmp_path / "reference", "10 epochs")
     moments = np.random.default_rng(20).uniform(0.05, 2.5, 20)
-    out = tmp_path / "killed"
+    out, copies = tmp_path / "killed", tmp_path / "copies"
+    # Forked from a process that never searches itself: who is killed takes locks along that forks share, such
+    # as that of the progress bars, and these tests would wait for them for ever.
+    command = [sys.executable, "-c", textwrap.dedent(KILLED_AGAIN_AND_AGAIN), str(out), str(copies)]
+    folders = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    subprocess.run(
+        [*command, *map(str, moments)], env={**os.environ, "PYTHONPATH": folders}, check=True, timeout=300
+    )
     logged: list[tuple[fms_hub.Observation, ...]] = [()]
-    for seconds in moments:
-        killed_search(out, seconds)
-        if (out / FILE_NAME).exists():
-            logged.append(read_history(out))
-            assert logged[-1][: len(logged[-2])] == logged[-2], "an observation was lost or changed"
+    for copy in sorted(copies.iterdir()):
+        logged.append(read_history(copy))
+        assert logged[-1][: len(logged[-2])] == logged[-2], "an observation was lost or changed"
     final = search(task, out, "10 epochs")
     assert final.history[: len(logged[-1])] == logged[-1]
     assert len({(o.run, o.epoch) for o in final.history}) == len(final.history) == 10
