@@ -1,11 +1,7 @@
 """`select`, end to end: real networks, real images, real files."""
 
 import json
-import os
 import random
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -341,62 +337,3 @@ def test_one_image_folder_from_the_disk_is_enough(tmp_path: Path) -> None:
 def test_an_unknown_candidate_is_refused_with_its_nearest_names(task: Task, tmp_path: Path) -> None:
     with pytest.raises(CandidateError, match="resnet18"):
         fms_hub.select(task, "resnet1", budget="2 epochs", out=tmp_path / "out")
-
-
-KILLED_AGAIN_AND_AGAIN = """
-    import os, shutil, signal, sys, time
-    from pathlib import Path
-
-    import torch
-    from test_select import FILE_NAME, search, small_digits
-
-    def ended(child, seconds):
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if os.waitpid(child, os.WNOHANG) != (0, 0):
-                return True
-            time.sleep(0.01)
-        return False
-
-    torch.set_num_threads(1)
-    out, copies = Path(sys.argv[1]), Path(sys.argv[2])
-    for attempt, seconds in enumerate(map(float, sys.argv[3:])):
-        child = os.fork()
-        if child == 0:
-            try:
-                search(small_digits(), out, "10 epochs")
-            finally:
-                os._exit(0)
-        if not ended(child, seconds):
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-        if (out / FILE_NAME).exists():
-            copy = copies / f"{attempt:02d}"
-            copy.mkdir(parents=True)
-            shutil.copy(out / FILE_NAME, copy)
-"""
-
-
-def test_killed_at_twenty_random_moments_it_finishes_with_nothing_lost_or_doubled(
-    task: Task, tmp_path: Path
-) -> None:
-    reference = search(task, tmp_path / "reference", "10 epochs")
-    moments = np.random.default_rng(20).uniform(0.05, 2.5, 20)
-    out, copies = tmp_path / "killed", tmp_path / "copies"
-    # Forked from a process that never searches itself: who is killed takes locks along that forks share, such
-    # as that of the progress bars, and these tests would wait for them for ever.
-    command = [sys.executable, "-c", textwrap.dedent(KILLED_AGAIN_AND_AGAIN), str(out), str(copies)]
-    folders = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    subprocess.run(
-        [*command, *map(str, moments)], env={**os.environ, "PYTHONPATH": folders}, check=True, timeout=300
-    )
-    logged: list[tuple[fms_hub.Observation, ...]] = [()]
-    for copy in sorted(copies.iterdir()):
-        logged.append(read_history(copy))
-        assert logged[-1][: len(logged[-2])] == logged[-2], "an observation was lost or changed"
-    final = search(task, out, "10 epochs")
-    assert final.history[: len(logged[-1])] == logged[-1]
-    assert len({(o.run, o.epoch) for o in final.history}) == len(final.history) == 10
-    assert outcome(final.history) == outcome(reference.history)
-    assert final.best.test_score == reference.best.test_score
-    assert not [p.name for p in (out / "checkpoints").iterdir() if p.name.startswith(".")]
